@@ -1,0 +1,30 @@
+"""What the registry asks of an engine that can hold adapters."""
+
+from typing import Protocol
+
+from adapters_registry.types import LinearShapes, LoadedAdapter
+
+
+class AdapterHost(Protocol):
+    """One base model's engine, seen as a place that holds LoRA weights."""
+
+    @property
+    def capacity(self) -> int:
+        """How many adapters the engine's host memory holds (vLLM: `max_cpu_loras`)."""
+        ...
+
+    @property
+    def shapes(self) -> LinearShapes:
+        """The layers that an adapter for this base model may change."""
+        ...
+
+    async def load(self, adapter: LoadedAdapter) -> None:
+        """Make the engine read the adapter from its local, complete and immutable directory.
+
+        **Raises:** AdapterLoadFailed, after the engine has been rid of whatever it half loaded.
+        """
+        ...
+
+    async def unload(self, adapter: LoadedAdapter) -> None:
+        """Free the adapter's place; returns when the engine no longer reads its directory."""
+        ...

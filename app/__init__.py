@@ -1,0 +1,1 @@
+"""The LoRA Inference API: the service."""

@@ -1,0 +1,106 @@
+"""The catalog: which models this deployment serves, read once at start from a YAML file."""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Task = Literal["chat", "embedding", "reranking", "transcription", "speech"]
+
+
+class CatalogError(Exception):
+    """The catalog cannot be used; the message names the file and the key."""
+
+
+class Entry(BaseModel):
+    """Any part of the catalog: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoraSpec(Entry):
+    """How many adapters one engine holds, and which it accepts. Field names are vLLM's flags."""
+
+    ranks: tuple[int, ...] = (8, 16, 32, 64)
+    max_loras: int = Field(4, ge=1)
+    max_cpu_loras: int = Field(32, ge=1)
+    max_lora_rank: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def tiers_nest(self) -> Self:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError("max_cpu_loras must be at least max_loras")
+        if max(self.ranks) > self.max_lora_rank:
+            raise ValueError("max_lora_rank must be at least the largest of ranks")
+        return self
+
+
+class ModelSpec(Entry):
+    """One served model. `vllm` holds any vLLM engine argument, by its Python name."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")
+    task: Task
+    source: str
+    revision: str | None = None
+    owned_by: str = "system"
+    context_window: int = Field(ge=1)
+    max_completion_tokens: int = Field(ge=1)
+    vllm: dict[str, Any] = Field(default_factory=dict)
+    lora: LoraSpec | None = None
+    backend: str | None = None
+
+    @model_validator(mode="after")
+    def lora_flags_stand_under_lora(self) -> Self:
+        misplaced = self.vllm.keys() & (LoraSpec.model_fields.keys() | {"model", "enable_lora"})
+        if misplaced:
+            raise ValueError(f"set {sorted(misplaced)} outside the vllm block")
+        return self
+
+
+class Catalog(Entry):
+    """The whole file: `models:` and nothing else."""
+
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def ids_are_unique(self) -> Self:
+        ids = [model.id for model in self.models]
+        if doubled := sorted({id for id in ids if ids.count(id) > 1}):
+            raise ValueError(f"two models share the id {doubled[0]}")
+        return self
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read and check the catalog.
+
+    A `source` that starts with `.`, `/` or `~` is a local directory, relative to the catalog file,
+    and must exist; any other is a hub id. **Raises:** CatalogError.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+        catalog = Catalog.model_validate(document)
+    except OSError as error:
+        raise CatalogError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise CatalogError(f"{path}: not valid YAML: {error}") from error
+    except ValidationError as error:
+        raise CatalogError(_describe(path, error)) from error
+    return Catalog(models=tuple(_locate(path, model) for model in catalog.models))
+
+
+def _locate(path: Path, model: ModelSpec) -> ModelSpec:
+    if not model.source.startswith((".", "/", "~")):
+        return model
+    source = (path.parent / Path(model.source).expanduser()).resolve()
+    if not source.is_dir():
+        raise CatalogError(f"{path}: models.{model.id}.source: no directory {source}")
+    return model.model_copy(update={"source": str(source)})
+
+
+def _describe(path: Path, error: ValidationError) -> str:
+    problems = (
+        f"{'.'.join(str(part) for part in problem['loc']) or 'catalog'}: {problem['msg']}"
+        for problem in error.errors()
+    )
+    return f"{path}: " + "; ".join(problems)

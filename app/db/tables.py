@@ -1,0 +1,69 @@
+"""Every table. Times are Unix seconds, ids are TypeIDs, every tenant's row carries `org_id`."""
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Id = String(40)
+
+
+class Base(DeclarativeBase):
+    """Declarative base of all rows."""
+
+
+class OrganizationRow(Base):
+    """A tenant."""
+
+    __tablename__ = "organizations"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApiKeyRow(Base):
+    """A key, as the keyed hash of its text; the text itself is shown once and not kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), index=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class FileRow(Base):
+    """An uploaded file whose bytes lie in the object store under `files/<id>`."""
+
+    __tablename__ = "files"
+    __table_args__ = (Index("ix_files_org_id_id", "org_id", "id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    filename: Mapped[str] = mapped_column(String(255))
+    purpose: Mapped[str] = mapped_column(String(32))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class FineTuningRow(Base):
+    """One registered adapter version: a name of an organisation bound to an immutable digest."""
+
+    __tablename__ = "fine_tunings"
+    __table_args__ = (
+        UniqueConstraint("org_id", "base_model", "name", "digest"),
+        Index("ix_fine_tunings_org_id_id", "org_id", "id"),
+        Index("ix_fine_tunings_digest", "digest"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    name: Mapped[str] = mapped_column(String(63))
+    base_model: Mapped[str] = mapped_column(String(255))
+    input_file_id: Mapped[str] = mapped_column(Id)
+    digest: Mapped[str] = mapped_column(String(64))
+    rank: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    fine_tuned_model: Mapped[str] = mapped_column(String(512), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
