@@ -1,5 +1,6 @@
 """What the registry asks of an engine that can hold adapters."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from adapters_registry.types import LinearShapes, LoadedAdapter
@@ -11,6 +12,11 @@ class AdapterHost(Protocol):
     @property
     def capacity(self) -> int:
         """How many adapters the engine's host memory holds (vLLM: `max_cpu_loras`)."""
+        ...
+
+    @property
+    def ranks(self) -> Collection[int]:
+        """The LoRA ranks that the engine takes."""
         ...
 
     @property

@@ -1,25 +1,64 @@
-"""The object store as the service sees it: whole immutable objects under slash-separated keys."""
+"""The object store as the service sees it: whole immutable objects under slash-separated keys.
 
+It also owns the one rule for keys. A key that breaks it is a bug of the caller: ValueError.
+"""
+
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 from adapters_registry.types import ObjectInfo
 
+MAX_KEY_CHARACTERS = 900
+"""S3 ends at 1,024 bytes; the rest is room for a store's own prefix."""
+
+_PART = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
+
+def is_key(key: str) -> bool:
+    """Tell whether `key` may name an object."""
+    parts = key.split("/")
+    return len(key) <= MAX_KEY_CHARACTERS and all(
+        _PART.fullmatch(part) and part not in {".", ".."} for part in parts
+    )
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it may name an object. **Raises:** ValueError."""
+    if not is_key(key):
+        raise ValueError(f"not an object key: {key[:200]!a}")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if it is a key and a closing slash. **Raises:** ValueError."""
+    if not prefix.endswith("/") or not is_key(prefix[:-1]):
+        raise ValueError(f"not an object prefix: {prefix[:200]!a}")
+    return prefix
+
 
 class ObjectStore(Protocol):
-    """Keys are `[A-Za-z0-9._/-]`, never absolute, without `.` or `..` parts.
+    """Keys are `[A-Za-z0-9._/-]`, never absolute, without empty, `.` or `..` parts.
 
-    Every method may raise StoreUnavailable; none blocks the event loop. An object is seen whole or
-    not at all: a put that fails or is cancelled leaves what was there before.
+    Every method may raise StoreUnavailable, and ValueError for a key that breaks the rule; none
+    blocks the event loop. An object is seen whole or not at all: a put that fails or is cancelled
+    leaves what was there before, unless it was cancelled after the object was already in place.
+    A cancelled call returns when its thread has ended, so its files are free again.
     """
 
     async def put(self, key: str, source: Path) -> None:
-        """Store a local file under `key`, replacing what is there."""
+        """Store a local file under `key`, replacing what is there.
+
+        **Raises:** OSError where the local file cannot be read.
+        """
         ...
 
     async def get(self, key: str, destination: Path) -> None:
-        """Write the whole object to a local file. **Raises:** ObjectNotFound."""
+        """Write the object to a local file, which ends up whole or absent.
+
+        **Raises:** ObjectNotFound.
+        """
         ...
 
     def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
@@ -31,7 +70,10 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        """Yield every object whose key starts with `prefix` (which ends in `/`), in key order."""
+        """Yield every object whose key starts with `prefix` (which ends in `/`), in key order.
+
+        Objects of others whose names are no keys are left out.
+        """
         ...
 
     async def check(self) -> None:

@@ -1,10 +1,41 @@
 """Errors as clients see them: one class, one envelope, Groq's wording and codes.
 
+Also the one table from the domain errors of the registry and the engines to these answers, for the
+exception handlers and for streams that have already begun. Nothing here repeats the text of a
+library's exception, a path or a key.
+
 **Source:** GroqCloud OpenAPI v2.1, schemas `Error` and `ErrorResponse`. Absent optional fields are
 left out, not null.
 """
 
+import json
+from collections.abc import Callable
 from typing import Any
+
+from adapters_registry.errors import (
+    AdapterCapacityExceeded,
+    AdapterLoadFailed,
+    AdapterRetired,
+    InvalidAdapter,
+    ObjectCorrupt,
+    ObjectNotFound,
+    RegistryError,
+    StoreUnavailable,
+)
+from app.engine.base import (
+    EngineDead,
+    EngineError,
+    EngineOverloaded,
+    PromptRefused,
+    PromptTooLong,
+)
+
+ECHO_CHARACTERS = 128
+"""Most of a caller's own text that an error repeats."""
+
+PROMPT_REFUSAL_CHARACTERS = 500
+
+NO_RETRY = {"x-should-retry": "false"}
 
 
 class ApiError(Exception):
@@ -33,6 +64,15 @@ class ApiError(Exception):
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {key: value for key, value in error.items() if value is not None}}
 
+    def body(self) -> bytes:
+        """Return the JSON body as ASCII, which can be sent whatever text the error repeats."""
+        return json.dumps(self.envelope()).encode()
+
+
+def shortened(text: str, limit: int = ECHO_CHARACTERS) -> str:
+    """Cut a caller's text to what an error may repeat of it."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
 
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """400: the request cannot be followed as written."""
@@ -46,13 +86,28 @@ def invalid_api_key() -> ApiError:
 
 def not_found(kind: str, id: str) -> ApiError:
     """404: unknown, deleted or another organisation's; all alike."""
-    return ApiError(404, f"No such {kind} object: {id}", code="not_found", param="id")
+    message = f"No such {kind} object: {shortened(id)}"
+    return ApiError(404, message, code="not_found", param="id")
 
 
 def model_not_found(model: str) -> ApiError:
     """404: unknown, deleted or another organisation's model; all alike."""
+    model = shortened(model, 256)
     message = f"The model `{model}` does not exist or you do not have access to it."
     return ApiError(404, message, code="model_not_found")
+
+
+def unknown_url(method: str, path: str) -> ApiError:
+    """404: no route has this path."""
+    url = shortened(f"{method} {path}", 256)
+    message = f"Unknown request URL: {url}. Please check the URL for typos."
+    return ApiError(404, message, code="unknown_url")
+
+
+def body_too_large(limit_bytes: int) -> ApiError:
+    """413: the request's body is over the deployment's limit."""
+    message = f"The request body is too large: at most {limit_bytes} bytes are accepted."
+    return ApiError(413, message, code="request_too_large", headers=NO_RETRY)
 
 
 def overloaded(message: str, *, retry_after_seconds: int = 1) -> ApiError:
@@ -61,6 +116,74 @@ def overloaded(message: str, *, retry_after_seconds: int = 1) -> ApiError:
     return ApiError(503, message, type="internal_server_error", headers=headers)
 
 
+def unavailable() -> ApiError:
+    """503: a part of the service does not answer; says nothing about which."""
+    return overloaded("The service is temporarily unavailable.", retry_after_seconds=5)
+
+
 def internal_error() -> ApiError:
     """500: says nothing about its cause."""
     return ApiError(500, "Internal Server Error", type="internal_server_error")
+
+
+def from_domain(error: RegistryError | EngineError, model: str | None = None) -> ApiError:
+    """Say a domain error to a client; `model` is the public id that the request named."""
+    answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    return next(answers)(error, model)
+
+
+def _gone(error: Exception, model: str | None) -> ApiError:
+    if model is not None:
+        return model_not_found(model)
+    return ApiError(404, "The requested object does not exist.", code="not_found")
+
+
+def _over_capacity(error: Exception, model: str | None) -> ApiError:
+    subject = f"{shortened(model, 256)}" if model else "The service"
+    message = f"{subject} is currently over capacity. Please try again and back off exponentially."
+    return overloaded(message)
+
+
+def _unavailable(error: Exception, model: str | None) -> ApiError:
+    return unavailable()
+
+
+def _unusable(error: Exception, model: str | None) -> ApiError:
+    subject = f"model `{shortened(model, 256)}`" if model else "requested object"
+    message = f"The {subject} cannot be used at present."
+    return ApiError(503, message, type="internal_server_error", headers=NO_RETRY)
+
+
+def _too_long(error: Exception, model: str | None) -> ApiError:
+    message = "Please reduce the length of the messages or completion."
+    return invalid_request(message, param="messages", code="context_length_exceeded")
+
+
+def _prompt_refused(error: Exception, model: str | None) -> ApiError:
+    return invalid_request(shortened(str(error), PROMPT_REFUSAL_CHARACTERS), param="messages")
+
+
+def _invalid_adapter(error: Exception, model: str | None) -> ApiError:
+    assert isinstance(error, InvalidAdapter)
+    return invalid_request(error.message, param=error.param, code=error.code)
+
+
+def _internal(error: Exception, model: str | None) -> ApiError:
+    return internal_error()
+
+
+_ANSWERS: dict[type, Callable[[Exception, str | None], ApiError]] = {
+    AdapterRetired: _gone,
+    ObjectNotFound: _gone,
+    AdapterCapacityExceeded: _over_capacity,
+    EngineOverloaded: _over_capacity,
+    EngineDead: _unavailable,
+    StoreUnavailable: _unavailable,
+    AdapterLoadFailed: _unusable,
+    ObjectCorrupt: _unusable,
+    PromptTooLong: _too_long,
+    PromptRefused: _prompt_refused,
+    InvalidAdapter: _invalid_adapter,
+    RegistryError: _internal,
+    EngineError: _internal,
+}

@@ -22,9 +22,6 @@ class ServerSettings(Group):
     drain_seconds: float = Field(
         30.0, ge=0, description="How long running requests may go on after SIGTERM."
     )
-    public_url: str | None = Field(
-        None, description="Base URL that clients see, where it differs from host and port."
-    )
 
 
 class AuthSettings(Group):
@@ -69,7 +66,6 @@ class StoreSettings(Group):
 
 
 class AdapterSettings(Group):
-    ranks: tuple[int, ...] = Field((8, 16, 32, 64), description="LoRA ranks that are accepted.")
     max_bytes: int = Field(2 << 30, ge=1, description="Largest unpacked adapter, in bytes.")
     cache_bytes: int = Field(
         20 << 30, ge=1, description="Disk budget for fetched adapters, in bytes."

@@ -1,13 +1,22 @@
 """Every table. Times are Unix seconds, ids are TypeIDs, every tenant's row carries `org_id`."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Id = String(40)
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+}
+"""Constraints get the same names on every database, so that later migrations can drop them."""
 
 
 class Base(DeclarativeBase):
     """Declarative base of all rows."""
+
+    metadata = MetaData(naming_convention=NAMES)
 
 
 class OrganizationRow(Base):

@@ -1,6 +1,7 @@
 """What the service asks of an inference engine, in plain data; vLLM is one implementation.
 
 EngineError
+├── EngineStartError  a model of the catalog cannot be served; message is for the operator
 ├── EngineDead        the engine process is gone; no request can be answered
 ├── EngineOverloaded  its queue is full: try again later
 ├── PromptTooLong     prompt and completion do not fit the context window
@@ -19,6 +20,10 @@ FinishReason = Literal["stop", "length"]
 
 class EngineError(Exception):
     """Base of every error an engine raises."""
+
+
+class EngineStartError(EngineError):
+    """A model cannot be served; the message names it and says what to change in the catalog."""
 
 
 class EngineDead(EngineError):

@@ -1,0 +1,69 @@
+# Everything a developer or CI runs. Needs CPython 3.11 with venv, and make; the rest goes to .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+BIN := .venv/bin
+LOCKS := requirements/cpu.txt requirements/dev.txt requirements/models.txt
+# Named by content, so that a changed lock reinstalls and a mere checkout does not.
+INSTALLED := .venv/.installed-$(shell cat $(LOCKS) pyproject.toml | sha256sum | cut -c1-16)
+
+.PHONY: help demo serve test soak check lint types imports format lock models clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Train two adapters, upload them, and compare their answers with the base model's
+	@$(BIN)/python -m deploy.quickstart.demo
+
+serve: $(INSTALLED) ## Serve the demo's model and adapters on port 8000
+	@$(BIN)/python -m deploy.quickstart.serve
+
+test: models check ## Run every check and every test
+	$(BIN)/pytest -m "not soak"
+
+soak: models ## Run the long versions of tests
+	$(BIN)/pytest -m soak
+
+check: lint types imports ## Run the static checks
+
+lint: $(INSTALLED) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check types
+	$(BIN)/mypy
+
+imports: $(INSTALLED) ## Check that imports run one way
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements/
+	$(BIN)/python requirements/lock.py
+
+clean: ## Remove what make made: .venv, models, the demo's data, caches of tools
+	rm -rf .venv .cache .data/demo .data/demo-server.log
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+models: $(INSTALLED)
+	@$(BIN)/python -m deploy.quickstart.smollm2
+
+$(INSTALLED): | $(BIN)/python
+	@rm -f .venv/.installed-*
+	@$(BIN)/python deploy/quickstart/install.py $(LOCKS)
+	@touch $@
+
+$(BIN)/python:
+	@for name in python3.11 python3; do \
+	  if $$name -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then \
+	    echo "Creating .venv with $$($$name --version)"; \
+	    exec $$name -m venv .venv; \
+	  fi; \
+	done; \
+	echo "CPython 3.11 is needed (python3.11 on PATH): the locks in requirements/ are for it." >&2; \
+	exit 1

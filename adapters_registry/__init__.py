@@ -1,0 +1,1 @@
+"""LoRA adapters as immutable, content-addressed artifacts: stored, cached, loaded, leased."""

@@ -1,0 +1,169 @@
+"""Taking the two files of an adapter out of an untrusted ZIP.
+
+The archive must hold exactly adapter_model.safetensors and adapter_config.json at its root, plain
+or deflated. Nothing it says is trusted: names are compared and never used as paths, sizes are
+counted and never believed, and no single record may make the reader hold more than 128 KiB.
+"""
+
+import errno
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from adapters_registry.adapter_config import MAX_CONFIG_BYTES
+from adapters_registry.errors import InvalidAdapter
+from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
+
+_MEMBERS = (CONFIG_FILE, WEIGHTS_FILE)
+_COPY_BYTES = 64 << 10
+_MAX_READ_BYTES = 128 << 10
+_LOCAL_HEADER_BYTES = 30
+_ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
+_PATCH_FLAG = 0x20
+_DOS_DIRECTORY = 0x10
+_UNICODE_PATH_FIELD = 0x7075
+_SHOWN_NAMES = 5
+
+
+def extract(archive: Path, destination: Path, *, max_bytes: int) -> None:
+    """Write the adapter's two files into `destination`, an existing and empty directory.
+
+    Blocking; writes at most `max_bytes` in all. After an error what was written is the caller's to
+    remove. **Raises:** InvalidAdapter (`zip_invalid`, `zip_members`, `too_large`).
+    """
+    with _BoundedFile(archive) as file, _zip_errors(), zipfile.ZipFile(file) as opened:
+        members = _members(opened)
+        _check_spans(members, file, opened.start_dir)
+        room = max_bytes
+        for member in sorted(members, key=lambda info: info.filename):
+            limit = min(room, MAX_CONFIG_BYTES) if member.filename == CONFIG_FILE else room
+            with opened.open(member) as source:
+                room -= _copy(source, destination / _own_name(member), member.file_size, limit)
+
+
+class _BoundedFile(io.FileIO):
+    """Refuses large single reads, so that a directory of a million entries is never in memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = _MAX_READ_BYTES + 1
+        data = super().read(wanted if size is None or size < 0 else min(size, wanted)) or b""
+        if len(data) > _MAX_READ_BYTES:
+            raise zipfile.BadZipFile("a record is too large")
+        return data
+
+
+@contextmanager
+def _zip_errors() -> Iterator[None]:
+    try:
+        yield
+    except (
+        EOFError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        ValueError,
+        struct.error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise _invalid("it is not a ZIP archive, or it is damaged") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL is a seek to where no byte can be
+            raise
+        raise _invalid("it is not a ZIP archive, or it is damaged") from error
+
+
+def _members(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = opened.infolist()
+    names = [member.orig_filename for member in members]
+    if sorted(names) != sorted(_MEMBERS):
+        raise _wrong_members(names)
+    for member in members:
+        mode = stat.S_IFMT(member.external_attr >> 16)
+        if mode not in (0, stat.S_IFREG) or member.external_attr & _DOS_DIRECTORY:
+            raise _wrong_members(names, f"{member.orig_filename} is not a plain file.")
+        if member.filename != member.orig_filename or _has_unicode_path(member.extra):
+            raise _invalid("a member has a second name")
+        if member.flag_bits & (_ENCRYPTED_FLAGS | _PATCH_FLAG):
+            raise _invalid("it is encrypted")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _invalid("it uses a compression other than deflate")
+    return members
+
+
+def _has_unicode_path(extra: bytes) -> bool:
+    while len(extra) >= 4:
+        field, size = struct.unpack_from("<HH", extra)
+        if field == _UNICODE_PATH_FIELD:
+            return True
+        extra = extra[4 + size :]
+    return False
+
+
+def _check_spans(members: list[zipfile.ZipInfo], file: io.FileIO, directory_start: int) -> None:
+    """Each member's bytes, its local header included, must be its own and before the directory."""
+    spans = sorted(_span(member, file) for member in members)
+    ends = [end for _, end in spans]
+    starts = [start for start, _ in spans[1:]] + [directory_start]
+    if any(end > start for end, start in zip(ends, starts, strict=True)):
+        raise _invalid("its members overlap")
+
+
+def _span(member: zipfile.ZipInfo, file: io.FileIO) -> tuple[int, int]:
+    file.seek(member.header_offset)
+    header = file.read(_LOCAL_HEADER_BYTES)
+    name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
+    length = _LOCAL_HEADER_BYTES + name_bytes + extra_bytes + member.compress_size
+    return member.header_offset, member.header_offset + length
+
+
+def _own_name(member: zipfile.ZipInfo) -> str:
+    return _MEMBERS[_MEMBERS.index(member.filename)]
+
+
+def _copy(source: IO[bytes], target: Path, claimed: int, limit: int) -> int:
+    """Copy one member and return its bytes. A claim is used only to refuse early."""
+    written = 0
+    with target.open("xb") as file:
+        while claimed <= limit and (chunk := source.read(_COPY_BYTES)):
+            written += len(chunk)
+            if written > limit:
+                break
+            file.write(chunk)
+    if max(claimed, written) > limit:
+        message = f"{target.name} is larger than the {limit} bytes allowed for it."
+        raise InvalidAdapter("too_large", message, param=target.name)
+    if written != claimed:
+        raise _invalid("a member is shorter than it says")
+    return written
+
+
+def _wrong_members(names: list[str], advice: str = "") -> InvalidAdapter:
+    shown = ", ".join(f"{name[:100]!a}" for name in names[:_SHOWN_NAMES]) or "nothing"
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    message = (
+        f"The ZIP must hold exactly {WEIGHTS_FILE} and {CONFIG_FILE} at its root;"
+        f" it holds {shown}{more}. {advice or _advice(names)}"
+    )
+    return InvalidAdapter("zip_members", message.rstrip(), param="file")
+
+
+def _advice(names: list[str]) -> str:
+    if any(name.startswith("__MACOSX") for name in names):
+        return "Leave out __MACOSX and other files that the archiver adds."
+    if any(name.endswith("/" + member) for name in names for member in _MEMBERS):
+        return "Put the two files themselves into the ZIP, not the folder around them."
+    if any(name.endswith((".bin", ".pt", ".pth", ".pkl")) for name in names):
+        return "Save the weights as safetensors; pickled weights are not read."
+    missing = [member for member in _MEMBERS if member not in names]
+    return f"Add {' and '.join(missing)}." if missing else "Leave out everything else."
+
+
+def _invalid(reason: str) -> InvalidAdapter:
+    return InvalidAdapter("zip_invalid", f"The ZIP cannot be read: {reason}.", param="file")

@@ -1,0 +1,181 @@
+"""An object store in a local directory, for one machine: the embedded default and the tests.
+
+Objects are plain files below `root`. A new object is written beside them under a name that no key
+can have, made durable, and renamed into place. Nothing outside `root` is read or written.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from adapters_registry.errors import ObjectNotFound, StoreUnavailable
+from adapters_registry.store import check_key, check_prefix, is_key
+from adapters_registry.threads import finish
+from adapters_registry.types import ObjectInfo
+
+_INCOMING = "~incoming"  # `~` is in no key
+_COPY_BYTES = 1 << 20
+_NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+class DirectoryStore:
+    """An ObjectStore whose objects are files below `root`, which is made when first written to."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    async def put(self, key: str, source: Path) -> None:
+        target = self._path(key)
+        await _in_thread(partial(self._put, target, source))
+
+    async def get(self, key: str, destination: Path) -> None:
+        path = self._path(key)
+        await _in_thread(partial(_get, key, path, destination))
+
+    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        path = self._path(key)
+        file = await asyncio.to_thread(_open, key, path)
+        try:
+            while chunk := await asyncio.to_thread(_read, file, chunk_bytes):
+                yield chunk
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._delete, self._path(key))
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        top = self._root / check_prefix(prefix)
+        for info in await asyncio.to_thread(_scan, top, prefix):
+            yield info
+
+    async def check(self) -> None:
+        await asyncio.to_thread(self._check)
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _put(self, target: Path, source: Path, stop: threading.Event) -> None:
+        with source.open("rb") as reader, _as_unavailable():
+            incoming = self._root / _INCOMING
+            incoming.mkdir(parents=True, exist_ok=True)
+            _make_parents(target.parent)
+            _copy(reader, incoming / uuid4().hex, target, stop, durable=True)
+            _sync_directory(target.parent)
+
+    def _delete(self, path: Path) -> None:
+        with _as_unavailable():
+            try:
+                path.unlink()
+            except _NO_OBJECT:
+                return
+            _sync_directory(path.parent)
+
+    def _check(self) -> None:
+        with _as_unavailable():
+            probe = self._root / _INCOMING / uuid4().hex
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+
+
+async def _in_thread(work: Callable[[threading.Event], None]) -> None:
+    stop = threading.Event()
+    await finish(asyncio.ensure_future(asyncio.to_thread(work, stop)), stop.set)
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable("the store's directory cannot be used") from error
+
+
+def _open(key: str, path: Path) -> IO[bytes]:
+    with _as_unavailable():
+        try:
+            return path.open("rb")
+        except _NO_OBJECT as error:
+            raise ObjectNotFound(key) from error
+
+
+def _read(file: IO[bytes], size: int) -> bytes:
+    with _as_unavailable():
+        return file.read(size)
+
+
+def _get(key: str, path: Path, destination: Path, stop: threading.Event) -> None:
+    with _open(key, path) as reader, _as_unavailable():
+        partial_copy = destination.with_name(f"{destination.name}.{uuid4().hex}.part")
+        _copy(reader, partial_copy, destination, stop, durable=False)
+
+
+def _copy(
+    reader: IO[bytes], temporary: Path, target: Path, stop: threading.Event, *, durable: bool
+) -> None:
+    """Copy in chunks, then rename; `stop` ends it before the rename and leaves nothing behind."""
+    try:
+        with temporary.open("xb") as writer:
+            while not stop.is_set() and (chunk := reader.read(_COPY_BYTES)):
+                writer.write(chunk)
+            writer.flush()
+            if durable and not stop.is_set():
+                os.fsync(writer.fileno())
+        if not stop.is_set():
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_parents(directory: Path) -> None:
+    """Like mkdir(parents=True), but each new directory is durable in its parent."""
+    if not directory.is_dir():
+        _make_parents(directory.parent)
+        directory.mkdir(exist_ok=True)
+        _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sort_name(entry: "os.DirEntry[str]") -> str:
+    """Name a directory with its `/`, which is what makes names sort in key order."""
+    return entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name
+
+
+def _scan(directory: Path, prefix: str) -> list[ObjectInfo]:
+    with _as_unavailable():
+        try:
+            entries = [(_sort_name(entry), entry) for entry in os.scandir(directory)]
+        except _NO_OBJECT:
+            return []
+        found: list[ObjectInfo] = []
+        for name, entry in sorted(entries, key=lambda pair: pair[0]):
+            if name.endswith("/"):
+                found += _scan(directory / entry.name, prefix + name)
+            elif is_key(prefix + name) and entry.is_file():
+                found += _info(entry, prefix + name)
+        return found
+
+
+def _info(entry: "os.DirEntry[str]", key: str) -> list[ObjectInfo]:
+    try:
+        stat = entry.stat()
+    except FileNotFoundError:  # deleted since the directory was read
+        return []
+    return [ObjectInfo(key, stat.st_size, f"{stat.st_ino:x}-{stat.st_mtime_ns:x}")]

@@ -1,0 +1,242 @@
+"""An object store in one S3 bucket (AWS, SeaweedFS, MinIO, Ceph, …) through boto3.
+
+All blocking calls run in threads of this store, as many as `max_concurrency`; files move through
+s3transfer's TransferManager, in parts. Failures are told apart by error code, never by text, and
+everything that is not a missing object becomes StoreUnavailable. Credentials, and the checksum
+switches that some older stores need, come from boto3's own chain and are never seen here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+import boto3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
+from s3transfer.subscribers import BaseSubscriber
+from urllib3.exceptions import HTTPError
+
+from adapters_registry.errors import ObjectNotFound, StoreUnavailable
+from adapters_registry.store import check_key, check_prefix, is_key
+from adapters_registry.threads import finish
+from adapters_registry.types import ObjectInfo
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+    from s3transfer.futures import TransferFuture
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_SECONDS = 5
+READ_TIMEOUT_SECONDS = 20
+"""The longest silence of a connection, not the length of a transfer."""
+ATTEMPTS = 3
+PART_BYTES = 16 << 20
+
+_NO_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})  # a HEAD has no body: its code is "404"
+_FAILURES = (
+    Boto3Error,
+    BotoCoreError,
+    CancelledError,  # the store was closed during a transfer
+    ClientError,
+    HTTPError,
+    OSError,
+    ResponseParserError,
+    RetriesExceededError,
+    S3DownloadFailedError,
+)
+
+
+class S3Store:
+    """An ObjectStore below `prefix` of one bucket. Creating it opens no connection."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        max_concurrency: int = 16,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = check_prefix(prefix.rstrip("/") + "/") if prefix else ""
+        self._client = _client(endpoint_url, region, max_concurrency)
+        self._transfers = create_transfer_manager(self._client, _transfer_config(max_concurrency))
+        self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="s3-store")
+
+    async def put(self, key: str, source: Path) -> None:
+        check_key(key)
+        transfer = _Transfer()
+        await self._run(partial(self._put, key, source, transfer), transfer.stop)
+
+    async def get(self, key: str, destination: Path) -> None:
+        check_key(key)
+        transfer = _Transfer()
+        await self._run(partial(self._get, key, destination, transfer), transfer.stop)
+
+    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        check_key(key)
+        body, missing = await self._run(partial(self._open, key))
+        try:
+            while chunk := await self._run(partial(_read, body, chunk_bytes)):
+                missing -= len(chunk)
+                yield chunk
+            if missing:
+                raise StoreUnavailable("the object store sent a short body")
+        finally:
+            await self._run(body.close)
+
+    async def delete(self, key: str) -> None:
+        await self._run(partial(self._delete, check_key(key)))
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        for info in await self._run(partial(self._list, check_prefix(prefix))):
+            yield info
+
+    async def check(self) -> None:
+        await self._run(self._check)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._transfers.shutdown, cancel=True)
+        self._threads.shutdown(wait=False)
+        await asyncio.to_thread(self._client.close)
+
+    async def _run(
+        self, work: Callable[[], T], interrupt: Callable[[], object] = lambda: None
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await finish(loop.run_in_executor(self._threads, work), interrupt)
+
+    def _put(self, key: str, source: Path, transfer: "_Transfer") -> None:
+        source.open("rb").close()  # a missing file is the caller's error, not the store's
+        with _store_errors():
+            name = self._prefix + key
+            transfer.run(partial(self._transfers.upload, str(source), self._bucket, name))
+
+    def _get(self, key: str, destination: Path, transfer: "_Transfer") -> None:
+        temporary = destination.with_name(f"{destination.name}.{uuid4().hex}.part")
+        received = _ByteCounter()
+        with _store_errors(key):
+            try:
+                name = self._prefix + key
+                download = partial(self._transfers.download, self._bucket, name, str(temporary))
+                size = transfer.run(partial(download, subscribers=[received])).meta.size
+                if not received.total == size == temporary.stat().st_size:
+                    raise StoreUnavailable("the object store sent a short body")
+                temporary.replace(destination)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _open(self, key: str) -> "tuple[StreamingBody, int]":
+        with _store_errors(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+            return answer["Body"], answer["ContentLength"]
+
+    def _delete(self, key: str) -> None:
+        with _store_errors():
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def _list(self, prefix: str) -> Sequence[ObjectInfo]:
+        """Collect, then sort: some stores page folder by folder, which is not key order."""
+        pages = self._client.get_paginator("list_objects_v2")
+        found = []
+        with _store_errors():
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
+                if "IsTruncated" not in page:  # a proxy's page parses too, as an empty listing
+                    raise StoreUnavailable("the object store did not send a listing")
+                for entry in page.get("Contents", []):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    found.append(ObjectInfo(key, entry["Size"], entry["ETag"].strip('"')))
+        return sorted((info for info in found if is_key(info.key)), key=lambda info: info.key)
+
+    def _check(self) -> None:
+        with _store_errors():
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+
+
+class _Transfer:
+    """One upload or download, which another thread may stop at any moment."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._future: TransferFuture | None = None
+        self._stopped = False
+
+    def run(self, start: "Callable[[], TransferFuture]") -> "TransferFuture":
+        with self._lock:
+            if self._stopped:
+                raise CancelledError
+            future = self._future = start()
+        future.result()
+        return future
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._future is not None:
+                self._future.cancel()
+
+
+class _ByteCounter(BaseSubscriber):
+    """Counts the bytes of a download; a part that is read again is taken back first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self.total = 0
+
+    def on_progress(self, future: "TransferFuture", bytes_transferred: int, **_: Any) -> None:
+        with self._lock:
+            self.total += bytes_transferred
+
+
+@contextmanager
+def _store_errors(key: str | None = None) -> Iterator[None]:
+    """Translate boto3's failures; only a call that names an object by `key` can miss it."""
+    try:
+        yield
+    except _FAILURES as error:
+        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
+        if key is not None and code in _NO_OBJECT:
+            raise ObjectNotFound(key) from error
+        raise StoreUnavailable("the object store did not answer as it should") from error
+
+
+def _read(body: "StreamingBody", size: int) -> bytes:
+    with _store_errors():
+        return body.read(size)
+
+
+def _client(endpoint_url: str | None, region: str | None, max_concurrency: int) -> "S3Client":
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=2 * max_concurrency,
+        # A store that is not AWS is often one host name without a wildcard in DNS.
+        s3={"addressing_style": "path" if endpoint_url else "auto"},
+    )
+    session = boto3.session.Session()
+    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+
+
+def _transfer_config(max_concurrency: int) -> TransferConfig:
+    return TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        max_concurrency=max_concurrency,
+        num_download_attempts=ATTEMPTS,
+        preferred_transfer_client="classic",  # the native one has other errors and no cancel
+    )

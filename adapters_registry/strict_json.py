@@ -1,0 +1,34 @@
+"""Reading JSON that a stranger wrote: one object, and nothing that readers may disagree about."""
+
+import json
+from typing import Any, NoReturn
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Parse one JSON object.
+
+    **Raises:** ValueError for anything else: bad UTF-8, lone surrogates, a key given twice, NaN or
+    Infinity, nesting too deep to follow. The caller bounds the length.
+    """
+    try:
+        value = json.loads(
+            raw.decode(), object_pairs_hook=_without_duplicates, parse_constant=_refuse
+        )
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(pairs)
+    if len(parsed) != len(pairs):
+        raise ValueError("a key is given twice")
+    return parsed
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

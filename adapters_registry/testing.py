@@ -1,0 +1,149 @@
+"""An engine and an object store in memory, for tests of what is built on this library.
+
+Both keep a record of their calls and can be told to fail or to wait. The engine refuses what a real
+one would suffer from: too many adapters, an id used twice, a version known twice, missing files.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from adapters_registry.artifacts import ARTIFACT_FILES
+from adapters_registry.digest import artifact_digest
+from adapters_registry.errors import AdapterLoadFailed, ObjectNotFound
+from adapters_registry.types import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    AdapterConfig,
+    AdapterVersion,
+    Artifact,
+    Digest,
+    LinearShapes,
+    LoadedAdapter,
+    ObjectInfo,
+)
+
+
+def make_artifact(directory: Path, base_model: str, content: bytes) -> Artifact:
+    """Write an artifact whose weights are just `content`: good for all but a real engine."""
+    directory.mkdir(parents=True)
+    (directory / CONFIG_FILE).write_bytes(b'{"r":8}')
+    (directory / WEIGHTS_FILE).write_bytes(content)
+    version = AdapterVersion(artifact_digest(directory), base_model)
+    config = AdapterConfig(rank=8, alpha=8.0, target_modules=("q_proj",), use_rslora=False)
+    size = sum((directory / file).stat().st_size for file in ARTIFACT_FILES)
+    return Artifact(version, directory, config, size)
+
+
+class RecordingHost:
+    """An AdapterHost that only remembers.
+
+    `loads` and `unloads` are in order of their begin; `known` is what the engine holds now, by
+    id. `refused` digests fail to load. `load_error` and `unload_error` are raised as they are.
+    Calls wait while `open` is not set. `violations` says how the contract was broken.
+    """
+
+    def __init__(self, capacity: int, *, shapes: LinearShapes | None = None) -> None:
+        self._capacity = capacity
+        self._shapes = shapes or {}
+        self.loads: list[LoadedAdapter] = []
+        self.unloads: list[LoadedAdapter] = []
+        self.known: dict[int, LoadedAdapter] = {}
+        self.refused: set[Digest] = set()
+        self.load_error: Exception | None = None
+        self.unload_error: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.violations: list[str] = []
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @property
+    def shapes(self) -> LinearShapes:
+        return self._shapes
+
+    async def load(self, adapter: LoadedAdapter) -> None:
+        if any(adapter.engine_id == earlier.engine_id for earlier in self.loads):
+            self.violations.append(f"id {adapter.engine_id} was used before")
+        if any(adapter.version == other.version for other in self.known.values()):
+            self.violations.append(f"{adapter.version} is known already")
+        if len(self.known) >= self._capacity:
+            self.violations.append("no place is free")
+        self.loads.append(adapter)
+        self.known[adapter.engine_id] = adapter
+        await self.open.wait()
+        self._check_files(adapter)
+        if adapter.version.digest in self.refused:
+            del self.known[adapter.engine_id]
+            raise AdapterLoadFailed(adapter.version.digest)
+        if self.load_error is not None:
+            raise self.load_error
+
+    async def unload(self, adapter: LoadedAdapter) -> None:
+        self.unloads.append(adapter)
+        await self.open.wait()
+        self._check_files(adapter)
+        if self.unload_error is not None:
+            raise self.unload_error
+        self.known.pop(adapter.engine_id, None)
+
+    def _check_files(self, adapter: LoadedAdapter) -> None:
+        for file in ARTIFACT_FILES:
+            if not (adapter.path / file).is_file():
+                self.violations.append(f"{file} of {adapter.version} is not on disk")
+
+
+class MemoryStore:
+    """An ObjectStore whose `objects` are bytes by key; tests may change them at will.
+
+    `gets` counts calls by key. `error` is raised by every call. `get` waits while `open` is not
+    set.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.gets: Counter[str] = Counter()
+        self.error: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def put(self, key: str, source: Path) -> None:
+        await self.check()
+        self.objects[key] = await asyncio.to_thread(source.read_bytes)
+
+    async def get(self, key: str, destination: Path) -> None:
+        self.gets[key] += 1
+        await self.open.wait()
+        await asyncio.to_thread(destination.write_bytes, await self._find(key))
+
+    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        content = await self._find(key)
+        for start in range(0, len(content), chunk_bytes):
+            yield content[start : start + chunk_bytes]
+
+    async def delete(self, key: str) -> None:
+        await self.check()
+        self.objects.pop(key, None)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        await self.check()
+        for key in sorted(self.objects):
+            if key.startswith(prefix):
+                yield ObjectInfo(key, len(self.objects[key]), etag=str(hash(self.objects[key])))
+
+    async def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    async def _find(self, key: str) -> bytes:
+        await self.check()
+        try:
+            return self.objects[key]
+        except KeyError:
+            raise ObjectNotFound(key) from None

@@ -1,0 +1,23 @@
+"""Waiting for blocking work from asyncio without ever leaving it to run on unseen."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def finish(work: asyncio.Future[T], interrupt: Callable[[], object]) -> T:
+    """Return the result of work in a thread, and outlive a cancellation of the caller.
+
+    Cancellation calls `interrupt` and then waits for the thread to end: until then it may still
+    write. A second cancellation does not wait.
+    """
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        interrupt()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # seen here, else asyncio logs it as lost
+        raise

@@ -1,0 +1,63 @@
+"""What a caller may use: every base model, and the adapters of its own organisation."""
+
+from collections.abc import Mapping
+
+from app.adapters.service import AdapterService
+from app.api.models.schemas import Model, ModelList
+from app.db.tables import FineTuningRow
+from app.engine.base import ChatEngine, ModelCard
+from app.errors import ApiError, model_not_found
+
+
+class ModelsService:
+    """Lists, shows and deletes models. `started_at` (Unix s) dates the base models."""
+
+    def __init__(
+        self, engines: Mapping[str, ChatEngine], adapters: AdapterService, *, started_at: int
+    ) -> None:
+        self._cards = {id: engine.card for id, engine in engines.items()}
+        self._adapters = adapters
+        self._started_at = started_at
+
+    async def list(self, org_id: str) -> ModelList:
+        """List base models, then the organisation's adapters, newest first."""
+        bases = [self._base(card) for card in self._cards.values()]
+        rows = await self._adapters.all_of(org_id)
+        return ModelList(
+            data=bases + [self._adapter(r) for r in rows if r.base_model in self._cards]
+        )
+
+    async def get(self, org_id: str, model: str) -> Model:
+        """Show one. **Raises:** ApiError 404."""
+        if card := self._cards.get(model):
+            return self._base(card)
+        row = await self._adapters.get_model(org_id, model)
+        if row.base_model not in self._cards:
+            raise model_not_found(model)
+        return self._adapter(row)
+
+    async def delete(self, org_id: str, model: str) -> None:
+        """Delete an own adapter. **Raises:** ApiError 403 for a base model, else 404."""
+        if model in self._cards:
+            raise ApiError(
+                403, "Base models cannot be deleted.", type="permissions_error", param="model"
+            )
+        row = await self._adapters.get_model(org_id, model)
+        await self._adapters.delete(org_id, row.id)
+
+    def _base(self, card: ModelCard) -> Model:
+        return _model(card, card.id, card.owned_by, self._started_at)
+
+    def _adapter(self, row: FineTuningRow) -> Model:
+        card = self._cards[row.base_model]
+        return _model(card, row.fine_tuned_model, row.org_id, row.created_at)
+
+
+def _model(card: ModelCard, id: str, owned_by: str, created: int) -> Model:
+    return Model(
+        id=id,
+        created=created,
+        owned_by=owned_by,
+        context_window=card.context_window,
+        max_completion_tokens=card.max_completion_tokens,
+    )

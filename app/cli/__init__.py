@@ -1,0 +1,12 @@
+"""The `lora-api` command."""
+
+import typer
+
+from app.cli import adapters, keys, migrate, serve, settings
+
+main = typer.Typer(no_args_is_help=True, help="Serve LoRA adapters behind GroqCloud's API.")
+main.command("serve")(serve.serve)
+main.command("migrate")(migrate.migrate)
+main.command("settings")(settings.settings)
+main.add_typer(keys.app, name="keys", help="API keys and the organisations they belong to.")
+main.add_typer(adapters.app, name="adapters", help="Push, list and delete adapters over HTTP.")

@@ -1,0 +1,101 @@
+"""`lora-api keys`: mint, list and revoke API keys, directly on the configured database."""
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.auth.errors import AuthError
+from app.auth.repository import ListedKey
+from app.auth.secret import load_secret
+from app.auth.service import KeyService
+from app.db.engine import Database, database_url
+from app.db.errors import DatabaseError
+from app.db.migrate import migrate, verify_schema
+from app.settings import Settings
+
+Result = TypeVar("Result")
+OrganizationOption = Annotated[str, typer.Option("--org", help="Name of the organisation.")]
+FilterOption = Annotated[
+    str | None, typer.Option("--org", help="Name of one organisation. Default: all.")
+]
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def create(org: OrganizationOption) -> None:
+    """Mint a key; its organisation is made when new. The key is shown this once."""
+
+    async def mint() -> str:
+        async with _key_service() as keys:
+            return (await keys.create(org)).text
+
+    # The key alone on standard output, so that a script can capture it.
+    typer.echo(_run(mint()))
+    typer.echo("Keep it now: only its hash is stored.", err=True)
+
+
+@app.command("list")
+def list_(org: FilterOption = None) -> None:
+    """Show keys by id, never their text."""
+
+    async def listed() -> Sequence[ListedKey]:
+        async with _key_service() as keys:
+            return await keys.list(org)
+
+    Console().print(_table(_run(listed())))
+
+
+@app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, key_….")]) -> None:
+    """End a key; running services refuse it within the key cache's seconds."""
+
+    async def end() -> None:
+        async with _key_service() as keys:
+            await keys.revoke(key_id)
+
+    _run(end())
+    typer.echo(f"Revoked {key_id}.", err=True)
+
+
+@asynccontextmanager
+async def _key_service() -> AsyncIterator[KeyService]:
+    settings = Settings()
+    database = Database(database_url(settings.database, settings.data_dir))
+    is_embedded = settings.database.url is None
+    try:
+        # Nobody else prepares the embedded database; a shared one is migrated on purpose only.
+        await (migrate(database) if is_embedded else verify_schema(database))
+        pepper = load_secret(settings.auth.secret, settings.data_dir)
+        yield KeyService(database.sessions, pepper)
+    finally:
+        await database.close()
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return asyncio.run(work)
+    except (AuthError, DatabaseError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _table(keys: Sequence[ListedKey]) -> Table:
+    table = Table("id", "organisation", "created (UTC)", "state")
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    for key in keys:
+        state = "active" if key.revoked_at is None else f"revoked {_day(key.revoked_at)}"
+        table.add_row(key.id, key.organization, _day(key.created_at), state)
+    return table
+
+
+def _day(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")

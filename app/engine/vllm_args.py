@@ -1,0 +1,81 @@
+"""From a catalog entry to vLLM's engine arguments; refuses what would contradict the catalog.
+
+The entry's own fields (source, context window, LoRA tiers) win; its `vllm` block may set any other
+engine argument of vLLM by its Python name. Code from a model's repository is never run.
+"""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
+
+from app.catalog import ModelSpec
+from app.engine.base import EngineStartError
+
+# vLLM would take nine tenths of the machine's memory for each engine that runs on the CPU.
+CPU_KV_CACHE_BYTES = 1 << 30
+
+
+def engine_arguments(spec: ModelSpec) -> dict[str, Any]:
+    """Return the keyword arguments of AsyncEngineArgs for this model.
+
+    **Raises:** EngineStartError, naming the argument of the `vllm` block that cannot be used.
+    """
+    fixed = {**_identity(spec), **_lora(spec)}
+    for name in spec.vllm:
+        _check_allowed(spec, name, fixed)
+    return {**_defaults(), **spec.vllm, **fixed}
+
+
+def build_engine_args(spec: ModelSpec) -> AsyncEngineArgs:
+    """Return vLLM's checked arguments. **Raises:** EngineStartError."""
+    arguments = engine_arguments(spec)
+    try:
+        return AsyncEngineArgs(**arguments)
+    except (TypeError, ValueError, OSError) as error:
+        raise EngineStartError(f"model {spec.id}: vLLM refuses its arguments: {error}") from error
+
+
+def _identity(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "model": spec.source,
+        "revision": spec.revision,
+        "served_model_name": spec.id,
+        "max_model_len": spec.context_window,
+        "trust_remote_code": False,
+        # Our own Prometheus logger takes the place of vLLM's loggers; usage needs its clocks.
+        "disable_log_stats": True,
+    }
+
+
+def _lora(spec: ModelSpec) -> dict[str, Any]:
+    if spec.lora is None:
+        return {"enable_lora": False}
+    return {
+        "enable_lora": True,
+        "max_loras": spec.lora.max_loras,
+        "max_cpu_loras": spec.lora.max_cpu_loras,
+        "max_lora_rank": spec.lora.max_lora_rank,
+    }
+
+
+def _defaults() -> dict[str, Any]:
+    defaults: dict[str, Any] = {"scheduling_policy": "priority", "enable_prefix_caching": True}
+    if current_platform.is_cpu():
+        defaults["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+    return defaults
+
+
+def _check_allowed(spec: ModelSpec, name: str, fixed: dict[str, Any]) -> None:
+    where = f"model {spec.id}: vllm.{name}"
+    if name == "trust_remote_code":
+        raise EngineStartError(f"{where} is refused: code from model repositories is never run")
+    if name in fixed:
+        raise EngineStartError(f"{where} is set by the catalog's own fields")
+    known = [field.name for field in dataclasses.fields(AsyncEngineArgs) if field.init]
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise EngineStartError(f"{where} is not an engine argument of this vLLM{hint}")

@@ -1,0 +1,145 @@
+"""Opens everything that the application lives on, in order, and closes it in reverse."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from adapters_registry.cache import DiskCache
+from adapters_registry.directory import DirectoryStore
+from adapters_registry.registry import AdapterRegistry
+from adapters_registry.s3 import S3Store
+from adapters_registry.store import ObjectStore
+from app.adapters.publisher import AdapterPublisher
+from app.adapters.resolver import ModelResolver
+from app.adapters.service import AdapterService
+from app.api.chat.service import ChatService
+from app.api.files.service import FilesService
+from app.api.health.service import Check, HealthService
+from app.api.models.service import ModelsService
+from app.auth.authenticator import Authenticator
+from app.auth.keys import cache_salt
+from app.auth.secret import load_secret
+from app.catalog import Catalog
+from app.db.engine import Database, database_url
+from app.db.migrate import migrate, verify_schema
+from app.engine.factory import Engines, start_engines
+from app.observability.adapters import AdapterCollector
+from app.observability.metrics import Metrics
+from app.settings import Settings, StoreSettings
+from app.state import State
+
+log = structlog.get_logger()
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
+
+
+def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics) -> Lifespan:
+    """Return the lifespan of an application with these settings."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            yield await _open(settings, catalog, metrics, stack)
+            log.info("stopping")
+
+    return lifespan
+
+
+async def _open(
+    settings: Settings, catalog: Catalog, metrics: Metrics, stack: AsyncExitStack
+) -> State:
+    work_dir = await asyncio.to_thread(_empty_directory, settings.data_dir / "work")
+    pepper = await asyncio.to_thread(load_secret, settings.auth.secret, settings.data_dir)
+    database = await _open_database(settings, stack)
+    store = _open_store(settings, stack)
+    engines = await start_engines(catalog)
+    stack.push_async_callback(engines.close)
+    cache = DiskCache(settings.data_dir / "cache", store, max_bytes=settings.adapters.cache_bytes)
+    await stack.enter_async_context(cache)
+    registry = AdapterRegistry(
+        cache,
+        {id: host for id, engine in engines.chat.items() if (host := engine.adapters)},
+        wait_seconds=settings.adapters.lease_wait_seconds,
+        on_load=metrics.adapter_loaded,
+    )
+    stack.push_async_callback(registry.close)
+    files = FilesService(database.sessions, store, work_dir, settings.limits)
+    publisher = AdapterPublisher(
+        store, cache, registry, work_dir=work_dir, max_bytes=settings.adapters.max_bytes
+    )
+    adapters = AdapterService(database.sessions, publisher, engines.chat, files.adapter_key)
+    stack.push_async_callback(adapters.close)
+    return State(
+        adapters=adapters,
+        authenticator=Authenticator(database.sessions, pepper, settings.auth.cache_seconds),
+        body_limit_bytes=settings.limits.body_bytes,
+        chat=ChatService(
+            ModelResolver(engines.chat, database.sessions),
+            registry,
+            partial(cache_salt, pepper),
+            metrics,
+        ),
+        files=files,
+        health=HealthService(
+            _checks(database, store, engines), _registries(metrics, engines, registry)
+        ),
+        models=ModelsService(engines.chat, adapters, started_at=int(time.time())),
+    )
+
+
+def _empty_directory(path: Path) -> Path:
+    """Make the directory, without what a killed process may have left in it."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    url = database_url(settings.database, settings.data_dir)
+    database = Database(url, pool_size=settings.database.pool_size)
+    stack.push_async_callback(database.close)
+    if settings.database.url is None:
+        await migrate(database)
+    await verify_schema(database)
+    return database
+
+
+def _open_store(settings: Settings, stack: AsyncExitStack) -> ObjectStore:
+    store = _make_store(settings.store, settings)
+    stack.push_async_callback(store.close)
+    return store
+
+
+def _make_store(options: StoreSettings, settings: Settings) -> ObjectStore:
+    if options.kind == "directory":
+        return DirectoryStore(settings.data_dir / "objects")
+    assert options.bucket is not None
+    return S3Store(
+        options.bucket,
+        prefix=options.prefix,
+        endpoint_url=options.endpoint_url,
+        region=options.region,
+        max_concurrency=options.max_concurrency,
+    )
+
+
+def _checks(database: Database, store: ObjectStore, engines: Engines) -> Mapping[str, Check]:
+    checks: dict[str, Check] = {"database": database.check, "store": store.check}
+    return checks | {f"model {id}": engine.check for id, engine in engines.chat.items()}
+
+
+def _registries(
+    metrics: Metrics, engines: Engines, registry: AdapterRegistry
+) -> list[CollectorRegistry]:
+    ours = CollectorRegistry()
+    ours.register(engines.metrics)
+    ours.register(AdapterCollector(registry))
+    return [metrics.registry, ours, REGISTRY]

@@ -1,0 +1,82 @@
+"""The service's own Prometheus metrics. Labels are bounded: base models, route templates, tiers."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from adapters_registry.types import AdapterVersion, Tier
+from app.engine.base import Usage
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """All metric objects, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "lora_api_requests",
+            "HTTP requests by route template and status.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "lora_api_request_seconds",
+            "Seconds until the last byte of a response was sent.",
+            ["method", "route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._in_flight = Gauge(
+            "lora_api_requests_in_flight", "HTTP requests being answered.", registry=self.registry
+        )
+        self._first_token = Histogram(
+            "lora_api_time_to_first_token_seconds",
+            "Seconds from a request's arrival at the service to its first token.",
+            ["model"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._tokens = Counter(
+            "lora_api_tokens",
+            "Tokens of finished requests: prompt, cached (part of prompt), completion.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self._loads = Counter(
+            "lora_api_adapter_loads",
+            "Adapters loaded into the engine, by the tier that the weights came from.",
+            ["base_model", "tier"],
+            registry=self.registry,
+        )
+        self._load_seconds = Histogram(
+            "lora_api_adapter_load_seconds",
+            "Seconds to bring an adapter into the engine, by the tier it came from.",
+            ["base_model", "tier"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    def request_started(self) -> None:
+        """Count a request as in flight."""
+        self._in_flight.inc()
+
+    def request_ended(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a finished request."""
+        self._in_flight.dec()
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def first_token(self, model: str, seconds: float) -> None:
+        """Record a time to first token; `model` is a base model's id."""
+        self._first_token.labels(model).observe(seconds)
+
+    def generated(self, model: str, usage: Usage) -> None:
+        """Count a finished generation's tokens; `model` is a base model's id."""
+        self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)
+        self._tokens.labels(model, "cached").inc(usage.cached_tokens)
+        self._tokens.labels(model, "completion").inc(usage.completion_tokens)
+
+    def adapter_loaded(self, version: AdapterVersion, tier: Tier, seconds: float) -> None:
+        """Count a load and how long fetching and loading took."""
+        self._loads.labels(version.base_model, tier).inc()
+        self._load_seconds.labels(version.base_model, tier).observe(seconds)

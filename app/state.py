@@ -1,0 +1,29 @@
+"""What the lifespan opens and every request can reach; read through `get_state` alone."""
+
+from typing import TypedDict, cast
+
+from starlette.requests import Request
+
+from app.adapters.service import AdapterService
+from app.api.chat.service import ChatService
+from app.api.files.service import FilesService
+from app.api.health.service import HealthService
+from app.api.models.service import ModelsService
+from app.auth.authenticator import Authenticator
+
+
+class State(TypedDict):
+    """Services that live as long as the application."""
+
+    adapters: AdapterService
+    authenticator: Authenticator
+    body_limit_bytes: int
+    chat: ChatService
+    files: FilesService
+    health: HealthService
+    models: ModelsService
+
+
+def get_state(request: Request) -> State:
+    """Return the application's state."""
+    return cast(State, request.scope["state"])

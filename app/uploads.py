@@ -1,0 +1,291 @@
+"""Multipart uploads: one file streamed to local disk, a few short fields, and hard bounds on all.
+
+Whatever the request claims or leaves open, memory stays within a few chunks and disk within
+`max_bytes`; the temporary file is gone when the block ends, however it ends. The form is closed:
+a field that is not expected is refused.
+"""
+
+import asyncio
+import hashlib
+import re
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from app.errors import ApiError, invalid_request, shortened
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+MAX_FIELD_BYTES = 16 << 10
+MAX_HEADER_BYTES = 8 << 10
+MAX_HEADERS = 8
+MAX_FILENAME_CHARACTERS = 255
+MAX_OVERHEAD_BYTES = 256 << 10
+WRITE_BYTES = 1 << 20
+PARSE_BYTES = 64 << 10
+BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadForm:
+    """What a form may hold: one part `file` of at most `max_bytes`, and text fields by name."""
+
+    directory: Path
+    max_bytes: int
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A received file. `filename` is what the client claims, without directories, not a path."""
+
+    path: Path
+    filename: str
+    size: int
+    sha256: str
+    fields: Mapping[str, str]
+
+
+@asynccontextmanager
+async def receive_upload(
+    stream: AsyncIterator[bytes], headers: Mapping[str, str], form: UploadForm
+) -> AsyncIterator[UploadedFile]:
+    """Read a multipart body; the file exists until the block ends.
+
+    **Raises:** ApiError 400 or 413; whatever `stream` raises, such as the client's disconnect.
+    """
+    boundary = _boundary(headers.get("content-type", ""))
+    _check_claimed_length(headers.get("content-length", ""), form)
+    spool = _Spool(form.directory)
+    try:
+        reader = _FormReader(boundary, form)
+        await _read(stream, reader, spool)
+        yield reader.finish(spool)
+    finally:
+        # Shielded, because a cancelled request must not leave its file behind either.
+        await asyncio.shield(asyncio.to_thread(spool.discard))
+
+
+async def _read(stream: AsyncIterator[bytes], reader: "_FormReader", spool: "_Spool") -> None:
+    async for chunk in stream:
+        for start in range(0, len(chunk), PARSE_BYTES):
+            reader.feed(chunk[start : start + PARSE_BYTES])
+            if len(reader.pending) >= WRITE_BYTES:
+                await asyncio.to_thread(spool.write, reader.take())
+    await asyncio.to_thread(spool.write, reader.take())
+
+
+def _boundary(content_type: str) -> bytes:
+    kind, options = parse_options_header(content_type[:1024])
+    if kind != b"multipart/form-data":
+        raise invalid_request("the body must be multipart/form-data with a part `file`")
+    boundary = options.get(b"boundary", b"")
+    if not BOUNDARY.fullmatch(boundary.decode("latin-1")):
+        raise _malformed()
+    return boundary
+
+
+def _check_claimed_length(content_length: str, form: UploadForm) -> None:
+    if content_length.isdecimal() and int(content_length[:20]) > _body_limit(form):
+        raise _too_large(form)
+
+
+def _body_limit(form: UploadForm) -> int:
+    return form.max_bytes + MAX_OVERHEAD_BYTES
+
+
+def _malformed() -> ApiError:
+    return invalid_request("the multipart body is malformed")
+
+
+def _too_large(form: UploadForm) -> ApiError:
+    message = f"the file is too large: at most {form.max_bytes} bytes are accepted"
+    return ApiError(413, message, param="file", code="request_too_large")
+
+
+class _Spool:
+    """The temporary file. Its methods block, and run in threads that cancellation cannot stop."""
+
+    def __init__(self, directory: Path) -> None:
+        # Nothing may come between the file's creation and the caller's `finally`; one local open
+        # is short enough to do here.
+        self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115
+            dir=directory, prefix="upload-", delete=False, buffering=0
+        )
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        self.path = Path(self._file.name)
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            if self._file.closed:
+                return
+            self._write_all(memoryview(data))
+            self._digest.update(data)
+            self.size += len(data)
+
+    def _write_all(self, data: memoryview) -> None:
+        while data:
+            data = data[self._file.write(data) :]
+
+    def discard(self) -> None:
+        with self._lock:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+@dataclass(slots=True)
+class _Part:
+    """The part that is being read: its headers first, then its name."""
+
+    header_name: bytes = b""
+    header_value: bytes = b""
+    disposition: bytes | None = None
+    name: str = ""
+    value: bytearray = field(default_factory=bytearray)
+
+
+class _FormReader:
+    """Turns parser events into fields and pending file bytes; refuses at the first excess."""
+
+    def __init__(self, boundary: bytes, form: UploadForm) -> None:
+        self._form = form
+        self._part = _Part()
+        self._received = 0
+        self._file_bytes = 0
+        self._ended = False
+        self._filename: str | None = None
+        self._fields: dict[str, str] = {}
+        self.pending = bytearray()
+        self._parser = MultipartParser(
+            boundary,
+            self._callbacks(),
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER_BYTES,
+        )
+
+    def feed(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received > _body_limit(self._form):
+            raise _too_large(self._form)
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise _malformed() from None
+
+    def take(self) -> bytes:
+        taken = bytes(self.pending)
+        self.pending.clear()
+        return taken
+
+    def finish(self, spool: _Spool) -> UploadedFile:
+        if not self._ended:
+            raise _malformed()
+        if self._filename is None:
+            raise invalid_request("property 'file' is missing", param="file")
+        return UploadedFile(
+            path=spool.path,
+            filename=self._filename,
+            size=spool.size,
+            sha256=spool.sha256(),
+            fields=dict(self._fields),
+        )
+
+    def _callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_field": self._add_header_name,
+            "on_header_value": self._add_header_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._open_part,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
+
+    def _begin_part(self) -> None:
+        self._part = _Part()
+
+    def _add_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _end_header(self) -> None:
+        part = self._part
+        if part.header_name.lower() == b"content-disposition":
+            if part.disposition is not None:
+                raise _malformed()
+            part.disposition = part.header_value
+        part.header_name = part.header_value = b""
+
+    def _open_part(self) -> None:
+        # Every name is accepted once, which bounds the number of parts.
+        disposition = (self._part.disposition or b"").decode("latin-1")
+        kind, options = parse_options_header(disposition)
+        if kind != b"form-data" or b"name" not in options:
+            raise _malformed()
+        self._part.name = name = _text(options[b"name"])
+        if name != "file" and name not in self._form.fields:
+            shown = CONTROL.sub("?", shortened(name))
+            raise invalid_request(f"property '{shown}' is unsupported")
+        if name in self._fields or (name == "file" and self._filename is not None):
+            raise invalid_request(f"property '{name}' is given more than once", param=name)
+        if name == "file":
+            self._filename = _filename(options)
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        if self._part.name == "file":
+            self._add_file_data(data, start, end)
+            return
+        self._part.value += data[start:end]
+        if len(self._part.value) > MAX_FIELD_BYTES:
+            name = self._part.name
+            raise invalid_request(f"property '{name}' is too long", param=name)
+
+    def _add_file_data(self, data: bytes, start: int, end: int) -> None:
+        self._file_bytes += end - start
+        if self._file_bytes > self._form.max_bytes:
+            raise _too_large(self._form)
+        self.pending += data[start:end]
+
+    def _end_part(self) -> None:
+        if self._part.name != "file":
+            self._fields[self._part.name] = _text(bytes(self._part.value))
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise invalid_request("the form's names and values must be UTF-8") from None
+
+
+def _filename(options: Mapping[bytes, bytes]) -> str:
+    if b"filename" not in options:
+        raise invalid_request("`file` must be sent as a file, with a filename", param="file")
+    # RFC 7578 section 4.2: directories in a name are to be ignored.
+    name = re.split(r"[/\\]", _text(options[b"filename"]))[-1]
+    if name in {"", ".", ".."} or CONTROL.search(name):
+        raise invalid_request("the filename is empty or has control characters", param="file")
+    if len(name) > MAX_FILENAME_CHARACTERS:
+        limit = f"at most {MAX_FILENAME_CHARACTERS} characters"
+        raise invalid_request(f"the filename is too long: {limit} are accepted", param="file")
+    return name

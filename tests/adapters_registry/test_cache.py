@@ -1,0 +1,428 @@
+import asyncio
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adapters_registry import cache as cache_module
+from adapters_registry import entry
+from adapters_registry.artifacts import ARTIFACT_FILES, artifact_key, publish
+from adapters_registry.cache import DiskCache
+from adapters_registry.errors import (
+    AdapterCapacityExceeded,
+    ObjectCorrupt,
+    ObjectNotFound,
+    StoreUnavailable,
+)
+from adapters_registry.testing import MemoryStore, make_artifact
+from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Digest, Tier
+
+SIZE = 107  # bytes of each artifact here: 7 of config, 100 of weights
+CONTENTS = [bytes([number]) * 100 for number in range(4)]
+
+
+@pytest.fixture
+def artifacts(tmp_path):
+    return [
+        make_artifact(tmp_path / f"upload{number}", "base", content)
+        for number, content in enumerate(CONTENTS)
+    ]
+
+
+@pytest.fixture
+def digests(artifacts):
+    return [artifact.version.digest for artifact in artifacts]
+
+
+@pytest.fixture
+async def store(artifacts):
+    store = MemoryStore()
+    for artifact in artifacts:
+        await publish(store, artifact)
+    return store
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+async def cache(root, store):
+    async with DiskCache(root, store, max_bytes=2 * SIZE) as cache:
+        yield cache
+
+
+def entries(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir() if path.name != "tmp"}
+
+
+def temporary_files(root: Path) -> list[Path]:
+    return [path for path in (root / "tmp").rglob("*") if path.parent != root / "tmp"]
+
+
+def age(root: Path, digest: Digest, seconds: int) -> None:
+    os.utime(root / digest, (seconds, seconds))
+
+
+async def fetch_unpinned(cache: DiskCache, digest: Digest) -> Tier:
+    pin = await cache.fetch(digest)
+    pin.release()
+    return pin.tier
+
+
+async def test_a_first_fetch_brings_exactly_the_two_files(cache, root, digests):
+    pin = await cache.fetch(digests[0])
+    assert (pin.path, pin.tier) == (root / digests[0], Tier.STORE)
+    assert {path.name for path in pin.path.iterdir()} == set(ARTIFACT_FILES)
+    assert (pin.path / WEIGHTS_FILE).read_bytes() == CONTENTS[0]
+    assert temporary_files(root) == []
+    pin.release()
+
+
+async def test_a_second_fetch_reads_no_store(cache, store, digests):
+    await fetch_unpinned(cache, digests[0])
+    gets = store.gets.total()
+    assert await fetch_unpinned(cache, digests[0]) is Tier.DISK
+    assert store.gets.total() == gets
+
+
+async def test_used_bytes_follow_fetch_and_removal(cache, digests):
+    await fetch_unpinned(cache, digests[0])
+    assert cache.used_bytes == SIZE
+    assert await cache.remove(digests[0])
+    assert cache.used_bytes == 0
+
+
+async def test_removing_a_missing_entry_is_no_error(cache, digests):
+    assert await cache.remove(digests[0])
+
+
+@pytest.mark.parametrize("file", ARTIFACT_FILES)
+async def test_a_flipped_byte_in_the_store_is_corrupt_and_not_kept(
+    cache, store, root, digests, file
+):
+    key = artifact_key(digests[0], file)
+    content = bytearray(store.objects[key])
+    content[3] ^= 1
+    store.objects[key] = bytes(content)
+    with pytest.raises(ObjectCorrupt):
+        await cache.fetch(digests[0])
+    assert (entries(root), temporary_files(root)) == (set(), [])
+
+
+@pytest.mark.parametrize("missing", [ARTIFACT_FILES, ARTIFACT_FILES[:1], ARTIFACT_FILES[1:]])
+async def test_an_artifact_missing_in_the_store_leaves_nothing(
+    cache, store, root, digests, missing
+):
+    for file in missing:
+        del store.objects[artifact_key(digests[0], file)]
+    with pytest.raises(ObjectNotFound):
+        await cache.fetch(digests[0])
+    assert (entries(root), temporary_files(root)) == (set(), [])
+
+
+@pytest.mark.parametrize("digest", ["../../etc", "tmp", "A" * 64, ""])
+async def test_a_name_that_is_no_digest_is_refused(cache, digest):
+    with pytest.raises(ValueError, match="not a digest"):
+        await cache.fetch(Digest(digest))
+
+
+async def test_a_cache_that_is_not_open_downloads_nothing(root, store, digests):
+    root.mkdir()
+    with pytest.raises(RuntimeError, match="not open"):
+        await DiskCache(root, store, max_bytes=SIZE).fetch(digests[0])
+
+
+async def test_the_least_recently_used_entry_makes_room(cache, root, digests):
+    for seconds, digest in enumerate(digests[:2]):
+        await fetch_unpinned(cache, digest)
+        age(root, digest, seconds)
+    await fetch_unpinned(cache, digests[0])
+    await fetch_unpinned(cache, digests[2])
+    assert entries(root) == {digests[0], digests[2]}
+    assert cache.used_bytes == 2 * SIZE
+
+
+async def test_a_pinned_entry_is_never_evicted(cache, root, digests):
+    pin = await cache.fetch(digests[0])
+    age(root, digests[0], 0)
+    await fetch_unpinned(cache, digests[1])
+    await fetch_unpinned(cache, digests[2])
+    assert entries(root) == {digests[0], digests[2]}
+    pin.release()
+
+
+async def test_an_entry_pinned_twice_needs_two_releases(cache, digests):
+    first, second = await cache.fetch(digests[0]), await cache.fetch(digests[0])
+    first.release()
+    first.release()
+    assert not await cache.remove(digests[0])
+    second.release()
+    assert await cache.remove(digests[0])
+
+
+async def test_a_budget_of_pinned_entries_is_exceeded_capacity(cache, root, digests):
+    pins = [await cache.fetch(digest) for digest in digests[:2]]
+    with pytest.raises(AdapterCapacityExceeded):
+        await cache.fetch(digests[2])
+    assert (entries(root), temporary_files(root)) == (set(digests[:2]), [])
+    for pin in pins:
+        pin.release()
+    assert await fetch_unpinned(cache, digests[2]) is Tier.STORE
+
+
+async def test_an_artifact_above_the_budget_evicts_nothing(root, store, digests, tmp_path):
+    big = make_artifact(tmp_path / "big", "base", b"x" * 3 * SIZE)
+    await publish(store, big)
+    async with DiskCache(root, store, max_bytes=2 * SIZE) as cache:
+        await fetch_unpinned(cache, digests[0])
+        with pytest.raises(AdapterCapacityExceeded):
+            await cache.fetch(big.version.digest)
+        assert entries(root) == {digests[0]}
+
+
+async def test_an_entry_that_never_stays_ends_in_an_error(cache, digests, monkeypatch):
+    monkeypatch.setattr(cache, "_pin", lambda digest, tier: None)
+    with pytest.raises(AdapterCapacityExceeded):
+        await cache.fetch(digests[0])
+
+
+async def test_a_full_disk_is_exceeded_capacity(cache, store, root, digests):
+    full = StoreUnavailable("cannot write")
+    full.__cause__ = OSError(errno.ENOSPC, "full")
+    store.error = full
+    with pytest.raises(AdapterCapacityExceeded):
+        await cache.fetch(digests[0])
+    assert temporary_files(root) == []
+
+
+async def test_a_failing_store_stays_a_failing_store(cache, store, digests):
+    store.error = StoreUnavailable("down")
+    with pytest.raises(StoreUnavailable):
+        await cache.fetch(digests[0])
+
+
+async def test_a_cancelled_fetch_leaves_nothing(cache, store, root, digests):
+    store.open.clear()
+    fetching = asyncio.create_task(cache.fetch(digests[0]))
+    while store.gets.total() < 2:
+        await asyncio.sleep(0)
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    assert (entries(root), temporary_files(root)) == (set(), [])
+
+
+async def test_added_artifacts_need_no_download(cache, store, artifacts):
+    await cache.add(artifacts[0])
+    await cache.add(artifacts[0])
+    assert await fetch_unpinned(cache, artifacts[0].version.digest) is Tier.DISK
+    assert store.gets.total() == 0
+    assert artifacts[0].directory.exists()
+
+
+async def test_a_changed_artifact_is_not_added(cache, root, artifacts):
+    (artifacts[0].directory / CONFIG_FILE).write_bytes(b"{}")
+    with pytest.raises(ObjectCorrupt):
+        await cache.add(artifacts[0])
+    assert (entries(root), temporary_files(root)) == (set(), [])
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"), [(errno.ENOSPC, AdapterCapacityExceeded), (errno.EIO, OSError)]
+)
+async def test_add_tells_a_full_disk_from_a_broken_one(
+    cache, root, artifacts, monkeypatch, code, expected
+):
+    def fail(*_):
+        raise OSError(code, "injected")
+
+    monkeypatch.setattr(cache_module.shutil, "copyfile", fail)
+    with pytest.raises(expected):
+        await cache.add(artifacts[0])
+    assert temporary_files(root) == []
+
+
+def at_step(monkeypatch, step: int, act) -> None:
+    """Call `act` before the step-th change of the disk."""
+    steps = 0
+
+    def interrupt(original):
+        def call(*args, **kwargs):
+            nonlocal steps
+            steps += 1
+            if steps == step:
+                act()
+            return original(*args, **kwargs)
+
+        return call
+
+    for owner, name in ((Path, "rename"), (os, "fsync"), (shutil, "rmtree"), (Path, "mkdir")):
+        monkeypatch.setattr(owner, name, interrupt(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("step", range(1, 14))
+async def test_a_crash_at_any_step_leaves_only_whole_entries(
+    store, root, digests, tmp_path, monkeypatch, step
+):
+    remains = tmp_path / "remains"
+    async with DiskCache(root, store, max_bytes=SIZE) as cache:
+        await fetch_unpinned(cache, digests[0])
+        with monkeypatch.context() as patch:
+            at_step(patch, step, lambda: shutil.copytree(root, remains))
+            await fetch_unpinned(cache, digests[1])
+            await cache.remove(digests[1])
+    assert remains.exists()
+    for found in entries(remains):
+        assert entry.is_whole(remains / found)
+    async with DiskCache(remains, store, max_bytes=SIZE) as recovered:
+        assert temporary_files(remains) == []
+        assert recovered.used_bytes == SIZE * len(entries(remains)) <= SIZE
+        for digest in digests[:2]:
+            await fetch_unpinned(recovered, digest)
+
+
+@pytest.mark.parametrize("step", range(1, 9))
+async def test_an_error_at_any_step_of_a_fetch_keeps_no_half_entry(
+    cache, root, digests, monkeypatch, step
+):
+    def fail():
+        raise OSError(errno.EIO, "injected")
+
+    await fetch_unpinned(cache, digests[0])
+    await fetch_unpinned(cache, digests[1])
+    with monkeypatch.context() as patch:
+        at_step(patch, step, fail)
+        with pytest.raises(OSError, match="injected"):
+            await cache.fetch(digests[2])
+    assert all(entry.is_whole(root / found) for found in entries(root))
+    assert await fetch_unpinned(cache, digests[2]) in (Tier.STORE, Tier.DISK)
+
+
+async def test_opening_removes_half_entries_and_leaves_strangers_alone(root, store, digests):
+    half = root / digests[0]
+    half.mkdir(parents=True)
+    (half / WEIGHTS_FILE).write_bytes(CONTENTS[0])
+    (root / "lost+found").mkdir()
+    (root / "tmp").mkdir()
+    (root / "tmp" / "note").write_text("not a directory")
+    async with DiskCache(root, store, max_bytes=SIZE):
+        assert entries(root) == {"lost+found"}
+
+
+async def test_opening_adopts_whole_entries_up_to_the_budget(root, store, digests):
+    async with DiskCache(root, store, max_bytes=4 * SIZE) as cache:
+        for seconds, digest in enumerate(digests):
+            await fetch_unpinned(cache, digest)
+            age(root, digest, seconds)
+    gets = store.gets.total()
+    async with DiskCache(root, store, max_bytes=2 * SIZE) as cache:
+        assert entries(root) == set(digests[2:])
+        assert await fetch_unpinned(cache, digests[3]) is Tier.DISK
+    assert store.gets.total() == gets
+
+
+async def test_an_entry_damaged_while_open_is_fetched_again(cache, root, digests):
+    await fetch_unpinned(cache, digests[0])
+    (root / digests[0] / CONFIG_FILE).unlink()
+    assert await fetch_unpinned(cache, digests[0]) is Tier.STORE
+    assert entry.is_whole(root / digests[0])
+
+
+async def test_closing_twice_is_harmless(root, store):
+    cache = DiskCache(root, store, max_bytes=SIZE)
+    await cache.open()
+    await cache.close()
+    await cache.close()
+    assert list((root / "tmp").iterdir()) == []
+
+
+async def test_two_caches_over_one_root_race_for_one_entry(cache, root, store, digests):
+    async with DiskCache(root, store, max_bytes=2 * SIZE) as other:
+        store.open.clear()
+        fetches = [asyncio.create_task(each.fetch(digests[0])) for each in (cache, other)]
+        while store.gets.total() < 4:
+            await asyncio.sleep(0)
+        store.open.set()
+        pins = await asyncio.gather(*fetches)
+    assert {pin.path for pin in pins} == {root / digests[0]}
+    assert temporary_files(root) == []
+    for pin in pins:
+        pin.release()
+
+
+async def test_the_faster_cache_wins_between_check_and_rename(
+    cache, root, artifacts, digests, monkeypatch
+):
+    make_room = cache._make_room
+
+    def lose_the_race(needed):
+        shutil.copytree(artifacts[0].directory, root / digests[0])
+        return make_room(needed)
+
+    monkeypatch.setattr(cache, "_make_room", lose_the_race)
+    assert await fetch_unpinned(cache, digests[0]) is Tier.STORE
+    assert temporary_files(root) == []
+
+
+async def test_a_rename_that_fails_is_an_error_and_leaves_nothing(
+    cache, root, digests, monkeypatch
+):
+    def refuse(needed):
+        os.mkdir(root / digests[0], mode=0o700)
+        (root / digests[0]).rmdir()
+        (root / digests[0]).write_text("a file in the way")
+        return True
+
+    monkeypatch.setattr(cache, "_make_room", refuse)
+    with pytest.raises(NotADirectoryError):
+        await cache.fetch(digests[0])
+    assert temporary_files(root) == []
+
+
+async def test_opening_spares_the_work_of_a_living_cache(cache, root, store, digests):
+    store.open.clear()
+    fetching = asyncio.create_task(cache.fetch(digests[0]))
+    while store.gets.total() < 2:
+        await asyncio.sleep(0)
+    async with DiskCache(root, store, max_bytes=2 * SIZE):
+        store.open.set()
+        (await fetching).release()
+
+
+async def test_one_cache_does_not_evict_what_another_has_pinned(cache, root, store, digests):
+    pin = await cache.fetch(digests[0])
+    async with DiskCache(root, store, max_bytes=SIZE) as other:
+        with pytest.raises(AdapterCapacityExceeded):
+            await other.fetch(digests[1])
+        assert not await other.remove(digests[0])
+        pin.release()
+        await fetch_unpinned(other, digests[1])
+    assert entries(root) == {digests[1]}
+
+
+async def test_a_lock_is_not_given_on_a_directory_that_was_renamed_meanwhile(tmp_path, monkeypatch):
+    directory = tmp_path / "entry"
+    directory.mkdir()
+    flock = entry.fcntl.flock
+
+    def rename_first(descriptor, kind):
+        if directory.exists():
+            directory.rename(tmp_path / "doomed")
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(entry.fcntl, "flock", rename_first)
+    assert entry.try_lock(directory, entry.SHARED) is None
+
+
+def test_a_release_frees_the_entry_though_a_forked_child_has_the_descriptor(tmp_path):
+    lock = entry.try_lock(tmp_path, entry.SHARED)
+    copy = os.dup(lock)  # what a fork does to it
+    entry.unlock(lock)
+    again = entry.try_lock(tmp_path, entry.EXCLUSIVE)
+    os.close(copy)
+    assert again is not None
+    entry.unlock(again)

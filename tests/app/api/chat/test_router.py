@@ -1,0 +1,284 @@
+"""Chat completions over HTTP, called as the official clients call them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import groq
+import httpx
+import httpx2
+import openai
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Message
+
+from app.api.chat.schemas import ChatCompletionRequest
+from app.engine.base import ChatDelta, EngineDead
+from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
+from tests.app.api.chat.conftest import BODY_LIMIT
+from tests.app.api.chat.stubs import ADAPTER_MODEL, BASE, REQUEST, Rig, answer
+
+URL = "/openai/v1/chat/completions"
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(sorted(ChatCompletionRequest.model_fields))
+
+
+@pytest.fixture
+async def groq_client(http: httpx.AsyncClient) -> groq.AsyncGroq:
+    return groq.AsyncGroq(
+        api_key="k",
+        base_url="http://api.test",
+        http_client=http,
+        max_retries=0,
+        _strict_response_validation=True,
+    )
+
+
+@pytest.fixture
+async def openai_client(app: ASGIApp) -> AsyncIterator[openai.AsyncOpenAI]:
+    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app))
+    async with openai.AsyncOpenAI(
+        api_key="k", base_url="http://api.test/openai/v1", http_client=http, max_retries=0
+    ) as client:
+        yield client
+
+
+async def test_the_groq_client_reads_an_answer_in_strict_mode(
+    rig: Rig, groq_client: groq.AsyncGroq
+) -> None:
+    rig.engine.script = answer("hello")
+    completion = await groq_client.chat.completions.create(
+        model=ADAPTER_MODEL, messages=[{"role": "user", "content": "hi"}], seed=7
+    )
+    assert completion.choices[0].message.content == "hello"
+    assert completion.model == ADAPTER_MODEL
+    assert completion.x_groq is not None
+    assert (completion.x_groq.id, completion.x_groq.seed) == (REQUEST, 7)
+    assert completion.usage is not None
+    assert (completion.usage.total_tokens, completion.usage.total_time) == (10, 0.75)
+
+
+async def test_an_answer_has_groqs_fields_in_groqs_order(rig: Rig, http: httpx.AsyncClient) -> None:
+    rig.engine.script = answer("hello")
+    body = (await http.post(URL, json=chat_body(seed=1))).json()
+    assert body.pop("id").startswith("chatcmpl-")
+    assert body.pop("created") > 1_700_000_000
+    assert list(body.items()) == [
+        ("object", "chat.completion"),
+        ("model", BASE),
+        (
+            "choices",
+            [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "hello"},
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                }
+            ],
+        ),
+        (
+            "usage",
+            {
+                "queue_time": 0.125,
+                "prompt_tokens": 7,
+                "prompt_time": 0.25,
+                "completion_tokens": 3,
+                "completion_time": 0.5,
+                "total_tokens": 10,
+                "total_time": 0.75,
+            },
+        ),
+        ("usage_breakdown", None),
+        ("system_fingerprint", "fp_0123456789"),
+        ("x_groq", {"id": REQUEST, "seed": 1}),
+        ("service_tier", "on_demand"),
+    ]
+
+
+async def test_the_groq_client_reads_a_stream_in_strict_mode(
+    rig: Rig, groq_client: groq.AsyncGroq
+) -> None:
+    rig.engine.script = answer("a\n", '"\u2028', "é🏴‍☠️")
+    stream = await groq_client.chat.completions.create(
+        model=BASE,
+        messages=[{"role": "user", "content": "hi"}],
+        stream=True,
+        extra_body={"stream_options": {"include_usage": True}},
+    )
+    chunks = [chunk async for chunk in stream]
+    texts = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert "".join(texts) == 'a\n"\u2028é🏴‍☠️'
+    assert chunks[0].x_groq is not None
+    assert chunks[0].x_groq.seed == rig.engine.jobs[0].sampling.seed
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert chunks[-2].x_groq is not None
+    assert chunks[-2].x_groq.usage == chunks[-2].usage
+    assert chunks[-1].choices == []
+    assert len({(chunk.id, chunk.created, chunk.system_fingerprint) for chunk in chunks}) == 1
+
+
+async def test_the_openai_client_reads_a_stream(
+    rig: Rig, openai_client: openai.AsyncOpenAI
+) -> None:
+    rig.engine.script = answer("a", "b")
+    stream = await openai_client.chat.completions.create(
+        model=BASE, messages=[{"role": "user", "content": "hi"}], stream=True
+    )
+    texts = [chunk.choices[0].delta.content async for chunk in stream]
+    assert texts == ["", "a", "b", None]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_unknown_model_is_a_plain_404_also_for_a_stream(
+    http: httpx.AsyncClient, stream: bool
+) -> None:
+    response = await http.post(URL, json=chat_body(model="nope", stream=stream))
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["error"] == {
+        "message": "The model `nope` does not exist or you do not have access to it.",
+        "type": "invalid_request_error",
+        "code": "model_not_found",
+    }
+
+
+async def test_an_error_before_the_first_token_is_an_http_error(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    rig.engine.script = [EngineDead("pid 7")]
+    response = await http.post(URL, json=chat_body(stream=True))
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "5"
+    assert response.json() == {
+        "error": {
+            "message": "The service is temporarily unavailable.",
+            "type": "internal_server_error",
+        }
+    }
+
+
+async def test_an_error_after_the_first_token_raises_in_the_client(
+    rig: Rig, openai_client: openai.AsyncOpenAI
+) -> None:
+    rig.engine.script = [ChatDelta("a"), EngineDead("pid 7")]
+    stream = await openai_client.chat.completions.create(
+        model=BASE, messages=[{"role": "user", "content": "hi"}], stream=True
+    )
+    with pytest.raises(openai.APIError, match="temporarily unavailable"):
+        async for _chunk in stream:
+            pass
+
+
+class Client:
+    """A client that sends one body and hangs up when it likes; drives the application itself."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self._inbox.put_nowait({"type": "http.request", "body": encode(body)})
+        self.sent: list[Message] = []
+        self.streaming = asyncio.Event()
+
+    def hang_up(self) -> None:
+        self._inbox.put_nowait({"type": "http.disconnect"})
+
+    async def call(self, app: ASGIApp) -> None:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": URL,
+            "raw_path": URL.encode(),
+            "query_string": b"",
+            "headers": [],
+        }
+        await app(scope, self._inbox.get, self._send)
+
+    async def _send(self, message: Message) -> None:
+        self.sent.append(message)
+        if message.get("body"):
+            self.streaming.set()
+
+
+async def hang_up_when(client: Client, app: ASGIApp, event: asyncio.Event) -> None:
+    calling = asyncio.ensure_future(client.call(app))
+    await event.wait()
+    client.hang_up()
+    await asyncio.wait_for(calling, 10)
+
+
+async def test_hanging_up_on_a_stream_aborts_it_in_the_engine(rig: Rig, app: ASGIApp) -> None:
+    rig.engine.script = [ChatDelta("a"), ChatDelta("b"), asyncio.Event()]
+    client = Client(chat_body(model=ADAPTER_MODEL, stream=True))
+    await hang_up_when(client, app, client.streaming)
+    assert rig.engine.closed.is_set()
+    assert rig.adapters.held == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_hanging_up_before_the_first_token_aborts_it_in_the_engine(
+    rig: Rig, app: ASGIApp, stream: bool
+) -> None:
+    rig.engine.script = [asyncio.Event()]
+    client = Client(chat_body(model=ADAPTER_MODEL, stream=stream))
+    await hang_up_when(client, app, rig.engine.waiting)
+    assert rig.engine.closed.is_set()
+    assert rig.adapters.held == 0
+    assert client.sent[0]["status"] == 499
+
+
+async def test_a_body_over_the_limit_is_refused_without_reading_it_all(
+    http: httpx.AsyncClient,
+) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 100 * BODY_LIMIT:
+            sent += 65_536
+            yield b"x" * 65_536
+
+    response = await http.post(URL, content=endless())
+    assert response.status_code == 413
+    assert sent <= BODY_LIMIT + 2 * 65_536
+
+
+@given(body=JSON)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_json_value_as_a_body_makes_a_server_error(
+    http: httpx.AsyncClient, body: Any
+) -> None:
+    response = await http.post(URL, content=encode(body))
+    assert 400 <= response.status_code < 500
+    assert set(response.json()) == {"error"}
+    assert len(response.content) < 2_000
+
+
+@given(fields=st.dictionaries(FIELDS | st.text(max_size=8), JSON, max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_json_value_in_any_field_makes_a_server_error(
+    rig: Rig, http: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    rig.engine.script = answer("a")
+    response = await http.post(URL, content=encode(chat_body(**fields)))
+    assert response.status_code == 200 or 400 <= response.status_code < 500
+
+
+@given(raw=st.binary(max_size=64))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_bytes_as_a_body_make_a_server_error(http: httpx.AsyncClient, raw: bytes) -> None:
+    response = await http.post(URL, content=raw)
+    assert response.status_code == 400
+    assert json.loads(response.content)["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_message_problem_comes_in_groqs_words(http: httpx.AsyncClient) -> None:
+    body = chat_body(messages=[*MESSAGES, {"role": "assistant"}])
+    error = (await http.post(URL, json=body)).json()["error"]
+    assert error["message"].startswith("'messages.1' : for 'role:assistant' the following must be")

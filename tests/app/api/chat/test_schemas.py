@@ -1,0 +1,270 @@
+"""Which chat requests are taken, and in which words the others are refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.chat.schemas import (
+    MAX_MESSAGES,
+    ChatCompletionRequest,
+    CompletionUsage,
+)
+from app.engine.base import Usage
+from app.errors import ApiError
+from app.json_body import parse
+from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
+
+GROQ_FIELDS = {
+    "messages",
+    "model",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "stop",
+    "seed",
+    "stream",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+    "disable_tool_validation",
+    "reasoning_effort",
+    "reasoning_format",
+    "include_reasoning",
+    "service_tier",
+    "user",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "frequency_penalty",
+    "presence_penalty",
+    "metadata",
+    "store",
+    "search_settings",
+    "include_domains",
+    "exclude_domains",
+    "compound_custom",
+    "documents",
+    "citation_options",
+    "stream_options",
+}
+
+
+def accepted(**fields: Any) -> ChatCompletionRequest:
+    return parse(ChatCompletionRequest, encode(chat_body(**fields)))
+
+
+def refusal(**fields: Any) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        accepted(**fields)
+    return caught.value
+
+
+def test_the_schema_declares_exactly_groqs_fields() -> None:
+    assert set(ChatCompletionRequest.model_fields) == GROQ_FIELDS
+
+
+@pytest.mark.parametrize("field", sorted(GROQ_FIELDS - {"messages", "model"}))
+def test_null_asks_for_the_default_in_every_optional_field(field: str) -> None:
+    assert accepted(**{field: None}) == accepted()
+
+
+NO_OPS = [
+    {"n": 1},
+    {"store": False},
+    {"metadata": {"a": "b"}},
+    {"user": "u"},
+    {"service_tier": "auto"},
+    {"service_tier": "on_demand"},
+    {"response_format": {"type": "text"}},
+    {"logprobs": False},
+    {"top_logprobs": 0},
+    {"logit_bias": {}},
+    {"tools": []},
+    {"tool_choice": "none"},
+    {"parallel_tool_calls": True},
+    {"disable_tool_validation": False},
+    {"functions": []},
+    {"function_call": "none"},
+    {"documents": []},
+    {"citation_options": "enabled"},
+    {"search_settings": {}},
+    {"include_domains": []},
+    {"compound_custom": {}},
+    {"stop": []},
+    {"stream": True, "stream_options": {"include_usage": True}},
+]
+
+
+@pytest.mark.parametrize("fields", NO_OPS)
+def test_values_that_ask_for_nothing_special_are_accepted(fields: dict[str, Any]) -> None:
+    assert accepted(**fields).messages
+
+
+UNSUPPORTED = [
+    ("logprobs", True),
+    ("logprobs", 0),
+    ("top_logprobs", 3),
+    ("top_logprobs", False),
+    ("logit_bias", {"50256": -100}),
+    ("tools", [{"type": "function", "function": {"name": "f"}}]),
+    ("tool_choice", "required"),
+    ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+    ("functions", [{"name": "f"}]),
+    ("function_call", {"name": "f"}),
+    ("reasoning_effort", "low"),
+    ("reasoning_format", "parsed"),
+    ("include_reasoning", True),
+    ("documents", [{"source": {"type": "text", "text": "a"}}]),
+    ("citation_options", "footnotes"),
+    ("search_settings", {"country": "france"}),
+    ("include_domains", ["a.test"]),
+    ("exclude_domains", ["a.test"]),
+    ("compound_custom", {"models": {}}),
+    ("store", True),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), UNSUPPORTED)
+def test_what_this_release_cannot_follow_is_refused_by_name(field: str, value: object) -> None:
+    error = refusal(**{field: value})
+    assert error.status == 400
+    assert error.message == f"`{field}` is not supported with this model"
+    assert error.param == field
+
+
+@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
+def test_structured_output_is_refused_in_groqs_words(kind: str) -> None:
+    error = refusal(response_format={"type": kind, "json_schema": {"name": "a"}})
+    assert error.message == f"This model does not support response format `{kind}`."
+    assert error.param == "response_format"
+
+
+@pytest.mark.parametrize("tier", ["flex", "performance"])
+def test_other_service_tiers_are_refused(tier: str) -> None:
+    error = refusal(service_tier=tier)
+    assert error.message == f"The service tier `{tier}` is not available on this deployment."
+    assert error.param == "service_tier"
+
+
+WORDING = [
+    ({"temperature": 2.5}, "'temperature' : number must be at most 2.0", "temperature"),
+    ({"temperature": "1"}, "'temperature' : value must be a number", "temperature"),
+    ({"temperature": True}, "'temperature' : value must be a number", "temperature"),
+    ({"top_p": -0.1}, "'top_p' : number must be at least 0.0", "top_p"),
+    ({"frequency_penalty": 3}, "'frequency_penalty' : number must be at most 2.0", None),
+    ({"n": 2}, "'n' : number must be at most 1", "n"),
+    ({"n": 1.0}, "'n' : value must be an integer", "n"),
+    ({"n": True}, "'n' : value must be an integer", "n"),
+    ({"max_tokens": 0}, "'max_tokens' : number must be at least 1", "max_tokens"),
+    ({"seed": 2**63}, "'seed' : number must be at most 9223372036854775807", "seed"),
+    ({"stop": ""}, "'stop' : minimum string length is 1", "stop"),
+    ({"stop": ["a", ""]}, "'stop.1' : minimum string length is 1", "stop.1"),
+    ({"stop": list("abcde")}, "'stop' : maximum number of items is 4", "stop"),
+    ({"stop": 7}, "'stop' : value must be a string", "stop"),
+    ({"stream": 1}, "'stream' : value must be a boolean", "stream"),
+    ({"user": 5}, "'user' : value must be a string", "user"),
+    ({"metadata": {"a": 1}}, "'metadata.a' : value must be a string", "metadata.a"),
+    ({"messages": []}, "'messages' : minimum number of items is 1", "messages"),
+    ({"messages": "hi"}, "'messages' : value must be an array", "messages"),
+    ({"messages": None}, "'messages' : Value is not nullable", "messages"),
+    ({"model": None}, "'model' : Value is not nullable", "model"),
+    ({"model": ""}, "'model' : minimum string length is 1", "model"),
+    ({"response_format": "text"}, "'response_format' : value must be an object", None),
+    (
+        {"service_tier": "default"},
+        "'service_tier' : value is not one of the allowed values "
+        "['auto', 'on_demand', 'flex' or 'performance']",
+        "service_tier",
+    ),
+    (
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
+        "'stream_options' : property 'include_obfuscation' is unsupported",
+        "stream_options.include_obfuscation",
+    ),
+    (
+        {"stream_options": {"include_usage": True}},
+        "`stream_options` is only allowed when `stream` is true",
+        "stream_options",
+    ),
+    (
+        {"max_tokens": 5, "max_completion_tokens": 6},
+        "`max_tokens` and `max_completion_tokens` differ: give only one of them",
+        "max_tokens",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "said", "param"), WORDING)
+def test_a_wrong_value_is_refused_by_name_and_with_what_is_allowed(
+    fields: dict[str, Any], said: str, param: str | None
+) -> None:
+    error = refusal(**fields)
+    assert (error.status, error.message, error.code) == (400, said, None)
+    assert error.param == (param or next(iter(fields)))
+
+
+@pytest.mark.parametrize(
+    ("field", "meant"),
+    [
+        ("max_token", ", did you mean 'max_tokens'?"),
+        ("top_k", ", did you mean 'top_p'?"),
+        ("min_p", ""),
+        ("guided_json", ""),
+        ("prompt_embeds", ""),
+        ("chat_template", ""),
+        ("chat_template_kwargs", ""),
+        ("cache_salt", ""),
+        ("priority", ""),
+        ("stop_token_ids", ""),
+        ("structured_outputs", ""),
+    ],
+)
+def test_a_field_outside_groqs_list_is_unsupported(field: str, meant: str) -> None:
+    error = refusal(**{field: 1})
+    assert error.envelope() == {
+        "error": {
+            "message": f"property '{field}' is unsupported{meant}",
+            "type": "invalid_request_error",
+        }
+    }
+
+
+@given(st.text().filter(lambda name: name not in GROQ_FIELDS), st.none() | st.integers())
+def test_no_field_outside_groqs_list_is_ever_accepted(name: str, value: object) -> None:
+    error = refusal(**{name: value})
+    assert error.status == 400
+    assert len(error.message) < 400
+
+
+def test_a_missing_model_is_named() -> None:
+    with pytest.raises(ApiError) as caught:
+        parse(ChatCompletionRequest, encode({"messages": MESSAGES}))
+    assert caught.value.message == "'model' : property 'model' is missing"
+
+
+def test_control_characters_have_no_place_in_a_model_id() -> None:
+    assert refusal(model="a\x00b").param == "model"
+
+
+def test_a_conversation_may_have_as_many_messages_as_documented_and_no_more() -> None:
+    assert len(accepted(messages=MESSAGES * MAX_MESSAGES).messages) == MAX_MESSAGES
+    assert refusal(messages=MESSAGES * (MAX_MESSAGES + 1)).param == "messages"
+
+
+def test_equal_limits_under_both_names_are_one_limit() -> None:
+    request = accepted(max_tokens=5, max_completion_tokens=5)
+    assert request.completion_limit == ("max_completion_tokens", 5)
+
+
+def test_cached_tokens_are_told_only_where_there_are_any() -> None:
+    without = CompletionUsage.of(Usage(1, 2, 0, 0.0, 0.0, 0.0))
+    cached = CompletionUsage.of(Usage(9, 2, 8, 0.0, 0.0, 0.0))
+    assert "prompt_tokens_details" not in without.model_dump(exclude_unset=True)
+    assert cached.model_dump(exclude_unset=True)["prompt_tokens_details"] == {"cached_tokens": 8}

@@ -1,0 +1,257 @@
+"""The chat service on a scripted engine: what it asks of the engine, and what it lets go."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from adapters_registry.errors import (
+    AdapterCapacityExceeded,
+    AdapterLoadFailed,
+    AdapterRetired,
+    ObjectCorrupt,
+    ObjectNotFound,
+    RegistryError,
+    StoreUnavailable,
+)
+from app.api.chat.schemas import ChatCompletionRequest
+from app.engine.base import ChatDelta, EngineDead, EngineOverloaded, PromptTooLong
+from app.errors import ApiError
+from app.json_body import parse
+from tests.app.api.chat.bodies import chat_body, encode
+from tests.app.api.chat.stubs import (
+    ADAPTER_MODEL,
+    BASE,
+    CARD,
+    ORG,
+    REQUEST,
+    USAGE,
+    VERSION,
+    Rig,
+    answer,
+)
+
+
+def request(**fields: Any) -> ChatCompletionRequest:
+    return parse(ChatCompletionRequest, encode(chat_body(**fields)))
+
+
+async def drain(frames: AsyncGenerator[bytes, None]) -> bytes:
+    return b"".join([frame async for frame in frames])
+
+
+async def test_the_engine_gets_what_the_request_asked_for(rig: Rig) -> None:
+    rig.engine.script = answer("hi")
+    wanted = request(
+        temperature=0,
+        top_p=0,
+        max_completion_tokens=5,
+        seed=-1,
+        stop=["a", "b"],
+        frequency_penalty=-2,
+        presence_penalty=1.5,
+    )
+    await rig.service.complete(ORG, REQUEST, wanted)
+    (job,) = rig.engine.jobs
+    assert job.request_id == REQUEST
+    assert job.messages == [{"role": "user", "content": "hi"}]
+    assert job.cache_salt == f"salt of {ORG}"
+    assert (job.adapter, job.stream) == (None, False)
+    sampling = job.sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0, 0, 5)
+    assert (sampling.seed, list(sampling.stop)) == (-1, ["a", "b"])
+    assert (sampling.frequency_penalty, sampling.presence_penalty) == (-2, 1.5)
+
+
+async def test_absent_fields_mean_groqs_defaults(rig: Rig) -> None:
+    rig.engine.script = answer("hi")
+    await rig.service.complete(ORG, REQUEST, request(temperature=None))
+    sampling = rig.engine.jobs[0].sampling
+    assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1, 1, None)
+    assert list(sampling.stop) == []
+
+
+async def test_a_drawn_seed_is_the_one_that_is_told(rig: Rig) -> None:
+    rig.engine.script = answer("hi")
+    first = await rig.service.complete(ORG, REQUEST, request())
+    second = await rig.service.complete(ORG, REQUEST, request())
+    told = [first.x_groq.seed, second.x_groq.seed]
+    assert told == [job.sampling.seed for job in rig.engine.jobs]
+    assert told[0] != told[1]
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_more_tokens_than_the_model_gives_are_refused_under_the_field_used(
+    rig: Rig, field: str
+) -> None:
+    most = CARD.max_completion_tokens
+    with pytest.raises(ApiError) as caught:
+        await rig.service.complete(ORG, REQUEST, request(**{field: most + 1}))
+    assert caught.value.message == (
+        f"`{field}` must be less than or equal to `{most}`, the maximum value for `{field}` "
+        "is less than the `context_window` for this model"
+    )
+    assert caught.value.param == field
+    assert rig.engine.jobs == []
+
+
+async def test_an_answer_names_the_base_model_and_its_fingerprint(rig: Rig) -> None:
+    rig.engine.script = answer("hel", "lo")
+    completion = await rig.service.complete(ORG, REQUEST, request())
+    assert completion.choices[0].message.content == "hello"
+    assert (completion.model, completion.system_fingerprint) == (BASE, CARD.fingerprint)
+    assert completion.x_groq.id == REQUEST
+
+
+async def test_an_adapter_answers_under_its_own_id_and_fingerprint(rig: Rig) -> None:
+    rig.engine.script = answer("arr")
+    completion = await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+    (job,) = rig.engine.jobs
+    assert job.adapter is not None
+    assert job.adapter.version == VERSION
+    assert completion.model == ADAPTER_MODEL
+    assert completion.system_fingerprint.startswith("fp_")
+    assert len(completion.system_fingerprint) == 13
+    assert completion.system_fingerprint != CARD.fingerprint
+    assert (rig.adapters.given, rig.adapters.held) == (1, 0)
+
+
+async def test_a_base_model_takes_no_lease(rig: Rig) -> None:
+    rig.engine.script = answer("hi")
+    await rig.service.complete(ORG, REQUEST, request())
+    assert rig.adapters.given == 0
+
+
+async def test_the_lease_is_held_while_the_stream_runs_and_no_longer(rig: Rig) -> None:
+    rig.engine.script = answer("a", "b")
+    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    assert rig.adapters.held == 1
+    await drain(frames)
+    assert rig.adapters.held == 0
+    assert rig.engine.closed.is_set()
+
+
+async def test_closing_a_stream_that_nobody_read_frees_the_lease_and_the_engine(rig: Rig) -> None:
+    rig.engine.script = [ChatDelta("a"), asyncio.Event()]
+    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    await frames.aclose()
+    assert rig.engine.closed.is_set()
+    assert rig.adapters.held == 0
+
+
+async def test_cancelling_a_completion_frees_the_lease_and_the_engine(rig: Rig) -> None:
+    rig.engine.script = [ChatDelta("a"), asyncio.Event()]
+    answering = asyncio.ensure_future(
+        rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+    )
+    await rig.engine.waiting.wait()
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    assert rig.engine.closed.is_set()
+    assert rig.adapters.held == 0
+
+
+LEASE_ERRORS: list[tuple[RegistryError, int, str | None]] = [
+    (AdapterRetired("d"), 404, "model_not_found"),
+    (ObjectNotFound("k"), 404, "model_not_found"),
+    (AdapterCapacityExceeded(), 503, None),
+    (AdapterLoadFailed("d"), 503, None),
+    (ObjectCorrupt("k"), 503, None),
+    (StoreUnavailable("s"), 503, None),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "code"), LEASE_ERRORS)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_adapter_that_cannot_be_leased_is_an_error_before_any_answer(
+    rig: Rig, error: RegistryError, status: int, code: str | None, stream: bool
+) -> None:
+    rig.adapters.error = error
+    wanted = request(model=ADAPTER_MODEL, stream=stream)
+    begin = rig.service.stream if stream else rig.service.complete
+    with pytest.raises(ApiError) as caught:
+        await begin(ORG, REQUEST, wanted)
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert rig.engine.jobs == []
+
+
+async def test_a_foreign_adapter_is_unknown(rig: Rig) -> None:
+    with pytest.raises(ApiError) as caught:
+        await rig.service.complete("org_other", REQUEST, request(model=ADAPTER_MODEL))
+    assert caught.value.code == "model_not_found"
+
+
+async def test_a_stream_fails_before_it_starts_when_the_prompt_is_too_long(rig: Rig) -> None:
+    rig.engine.script = [PromptTooLong()]
+    with pytest.raises(ApiError) as caught:
+        await rig.service.stream(ORG, REQUEST, request(stream=True))
+    assert caught.value.code == "context_length_exceeded"
+    assert caught.value.message == "Please reduce the length of the messages or completion."
+
+
+async def test_an_overloaded_engine_is_over_capacity_by_the_models_name(rig: Rig) -> None:
+    rig.engine.script = [EngineOverloaded()]
+    with pytest.raises(ApiError) as caught:
+        await rig.service.complete(ORG, REQUEST, request())
+    assert caught.value.message.startswith(f"{BASE} is currently over capacity")
+    assert "retry-after" in caught.value.headers
+
+
+async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(rig: Rig) -> None:
+    rig.engine.script = [ChatDelta("a"), EngineDead("pid 7 died in /srv/x")]
+    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    sent = await drain(frames)
+    event = sent.split(b"\n\n")[-2]
+    head, data = event.split(b"\n")
+    assert head == b"event: error"
+    assert json.loads(data.removeprefix(b"data: "))["error"]["type"] == "internal_server_error"
+    assert b"[DONE]" not in sent
+    assert b"/srv/x" not in sent
+    assert rig.adapters.held == 0
+
+
+async def test_an_unforeseen_error_in_a_stream_is_not_dressed_up_but_frees_everything(
+    rig: Rig,
+) -> None:
+    rig.engine.script = [ChatDelta("a"), RuntimeError("a bug")]
+    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    with pytest.raises(RuntimeError, match="a bug"):
+        await drain(frames)
+    assert rig.adapters.held == 0
+
+
+@pytest.mark.parametrize("script", [[ChatDelta("a")], [ChatDelta("a", "stop", None)], []])
+async def test_an_engine_that_stops_without_an_outcome_has_failed(
+    rig: Rig, script: list[Any]
+) -> None:
+    rig.engine.script = script
+    with pytest.raises(ApiError) as caught:
+        await rig.service.complete(ORG, REQUEST, request())
+    assert caught.value.status == 503
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_generation_is_observed_once_under_its_base_model(rig: Rig, stream: bool) -> None:
+    rig.engine.script = answer("a", "b", usage=replace(USAGE, completion_seconds=0.0))
+    wanted = request(model=ADAPTER_MODEL, stream=stream)
+    if stream:
+        await drain(await rig.service.stream(ORG, REQUEST, wanted))
+    else:
+        await rig.service.complete(ORG, REQUEST, wanted)
+    ((label, seconds),) = rig.observer.first_tokens
+    ((counted, usage),) = rig.observer.usages
+    assert label == counted == BASE
+    assert 0 <= seconds < 60
+    assert usage.completion_tokens == USAGE.completion_tokens
+
+
+async def test_an_error_before_the_first_token_counts_as_no_generation(rig: Rig) -> None:
+    rig.engine.script = [PromptTooLong()]
+    with pytest.raises(ApiError):
+        await rig.service.complete(ORG, REQUEST, request())
+    assert rig.observer.first_tokens == []
+    assert rig.observer.usages == []

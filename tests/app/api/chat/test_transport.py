@@ -1,0 +1,156 @@
+"""What happens to work and to streams when the client goes away."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from app.api.chat.transport import EventStream, unless_disconnected
+
+SCOPE = {"type": "http"}
+
+
+class Wire:
+    """Both ends of a connection; `hang_up` is what a client does that has seen enough."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.sending = asyncio.Event()
+        self.gone = asyncio.Event()
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+        if message.get("body"):
+            self.sending.set()
+
+    def hang_up(self) -> None:
+        self.gone.set()
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+async def test_work_that_ends_first_gives_its_result(wire: Wire) -> None:
+    assert await unless_disconnected(wire.receive, asyncio.sleep(0, "done")) == "done"
+
+
+async def test_what_work_raises_is_raised(wire: Wire) -> None:
+    async def fail() -> None:
+        raise LookupError("why")
+
+    with pytest.raises(LookupError, match="why"):
+        await unless_disconnected(wire.receive, fail())
+
+
+async def test_work_is_cancelled_when_the_client_leaves(wire: Wire) -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            wire.hang_up()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(ClientDisconnect):
+        await unless_disconnected(wire.receive, work())
+    assert ended.is_set()
+
+
+async def test_cancelling_the_wait_cancels_the_work(wire: Wire) -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            started.set()
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.ensure_future(unless_disconnected(wire.receive, work()))
+    await started.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+
+
+async def test_a_stream_is_sent_whole_and_closed(wire: Wire) -> None:
+    async def frames() -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        yield b""
+        yield b"b"
+
+    await EventStream(frames())(SCOPE, wire.receive, wire.send)
+    start, *bodies = wire.sent
+    headers = dict(start["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert headers[b"cache-control"] == b"no-cache"
+    assert headers[b"x-accel-buffering"] == b"no"
+    assert b"content-length" not in headers
+    assert [body["body"] for body in bodies] == [b"a", b"b", b""]
+    assert [body["more_body"] for body in bodies] == [True, True, False]
+
+
+async def test_a_stream_is_closed_while_it_waits_for_its_next_frame(wire: Wire) -> None:
+    closed = asyncio.Event()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    answering = asyncio.ensure_future(EventStream(frames())(SCOPE, wire.receive, wire.send))
+    await wire.sending.wait()
+    wire.hang_up()
+    await answering
+    assert closed.is_set()
+
+
+async def test_a_stream_is_closed_while_a_slow_reader_holds_it_up(wire: Wire) -> None:
+    closed, blocked = asyncio.Event(), asyncio.Event()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+        finally:
+            closed.set()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            blocked.set()
+            await asyncio.Event().wait()
+
+    answering = asyncio.ensure_future(EventStream(frames())(SCOPE, wire.receive, send))
+    await blocked.wait()
+    wire.hang_up()
+    await answering
+    assert closed.is_set()
+
+
+async def test_a_send_that_fails_means_that_the_client_left(wire: Wire) -> None:
+    closed = asyncio.Event()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            closed.set()
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            raise OSError("broken pipe")
+
+    await EventStream(frames())(SCOPE, wire.receive, send)
+    assert closed.is_set()

@@ -1,0 +1,205 @@
+"""The Files resource as the official SDKs and raw clients use it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import groq
+import httpx
+import openai
+import pytest
+from fastapi import FastAPI, Header
+
+from app import error_handlers
+from app.api.files.router import router
+from app.api.files.service import FilesService
+from app.auth.authenticator import Caller
+from app.dependencies import caller, files_service
+
+BATCH = b'{"custom_id": "1"}\n'
+ADAPTER = b"PK\x03\x04" + bytes(500_000)
+
+
+@pytest.fixture
+async def transport(files: FilesService) -> httpx.ASGITransport:
+    """The router alone; who calls is what the test writes into the Authorization header."""
+
+    async def named(authorization: Annotated[str, Header()]) -> Caller:
+        return Caller(org_id=authorization.removeprefix("Bearer "), key_id="key_1")
+
+    app = FastAPI()
+    error_handlers.register(app)
+    app.include_router(router, prefix="/openai/v1")
+    app.dependency_overrides[caller] = named
+    app.dependency_overrides[files_service] = lambda: files
+    return httpx.ASGITransport(app)
+
+
+def client_of(org_id: str, transport: httpx.ASGITransport) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {org_id}"}
+    return httpx.AsyncClient(transport=transport, base_url="http://api/openai/v1", headers=headers)
+
+
+@pytest.fixture
+async def http(mine: str, transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(mine, transport) as client:
+        yield client
+
+
+@pytest.fixture
+async def other(theirs: str, transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(theirs, transport) as client:
+        yield client
+
+
+@pytest.fixture
+async def openai_sdk(
+    mine: str, transport: httpx.ASGITransport
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    http = httpx.AsyncClient(transport=transport)
+    async with openai.AsyncOpenAI(
+        base_url="http://api/openai/v1",
+        api_key=mine,
+        http_client=http,
+        max_retries=0,
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def groq_sdk(mine: str, transport: httpx.ASGITransport) -> AsyncIterator[groq.AsyncGroq]:
+    http = httpx.AsyncClient(transport=transport)
+    async with groq.AsyncGroq(
+        base_url="http://api",
+        api_key=mine,
+        http_client=http,
+        max_retries=0,
+        _strict_response_validation=True,
+    ) as client:
+        yield client
+
+
+def files_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+async def upload(http: httpx.AsyncClient, name: str = "a.jsonl", content: bytes = BATCH) -> str:
+    purpose = "batch" if name.endswith(".jsonl") else "fine_tuning"
+    answer = await http.post("/files", data={"purpose": purpose}, files={"file": (name, content)})
+    assert answer.status_code == 200, answer.text
+    id: str = answer.json()["id"]
+    return id
+
+
+async def test_the_groq_sdk_lives_a_file_s_whole_life(groq_sdk: groq.AsyncGroq) -> None:
+    created = await groq_sdk.files.create(file=("a.jsonl", BATCH), purpose="batch")
+    assert (await groq_sdk.files.info(created.id or "")).filename == "a.jsonl"
+    assert [file.id for file in (await groq_sdk.files.list()).data] == [created.id]
+    assert await (await groq_sdk.files.content(created.id or "")).read() == BATCH
+    assert (await groq_sdk.files.delete(created.id or "")).deleted
+    with pytest.raises(groq.NotFoundError):
+        await groq_sdk.files.info(created.id or "")
+
+
+async def test_the_openai_sdk_pages_through_all_files_and_stops(
+    http: httpx.AsyncClient, openai_sdk: openai.AsyncOpenAI
+) -> None:
+    ids = [await upload(http) for _ in range(5)]
+    seen = [file.id async for file in openai_sdk.files.list(limit=2, order="asc", purpose="batch")]
+    assert seen == ids
+
+
+async def test_the_openai_sdk_is_told_what_it_may_not_send(
+    openai_sdk: openai.AsyncOpenAI,
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        await openai_sdk.files.create(
+            file=("a.jsonl", BATCH),
+            purpose="batch",
+            expires_after={"anchor": "created_at", "seconds": 3600},
+        )
+    assert "property 'expires_after[anchor]' is unsupported" in caught.value.message
+
+
+async def test_a_path_given_to_an_sdk_is_streamed(
+    openai_sdk: openai.AsyncOpenAI, tmp_path: Path, temp_dir: Path
+) -> None:
+    path = tmp_path / "adapter.zip"
+    path.write_bytes(ADAPTER)
+    created = await openai_sdk.files.create(file=path, purpose="fine_tuning")  # type: ignore[arg-type]
+    assert (created.filename, created.bytes) == ("adapter.zip", len(ADAPTER))
+    assert files_in(temp_dir) == []
+
+
+async def test_content_is_an_octet_stream_of_known_length_that_browsers_do_not_open(
+    http: httpx.AsyncClient,
+) -> None:
+    id = await upload(http, "日本 .zip", ADAPTER)
+    answer = await http.get(f"/files/{id}/content")
+    assert answer.content == ADAPTER
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-length"] == str(len(ADAPTER))
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    disposition = "attachment; filename=\"__ .zip\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC%20.zip"
+    assert answer.headers["content-disposition"] == disposition
+
+
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
+async def test_another_organisation_sees_the_404_of_an_unknown_file(
+    http: httpx.AsyncClient, other: httpx.AsyncClient, method: str, tail: str
+) -> None:
+    id = await upload(http)
+    unknown = f"{id[:-4]}0000"
+    foreign = await other.request(method, f"/files/{id}{tail}")
+    absent = await other.request(method, f"/files/{unknown}{tail}")
+    assert foreign.status_code == absent.status_code == 404
+    assert foreign.text.replace(id, unknown) == absent.text
+    assert (await http.get(f"/files/{id}/content")).content == BATCH
+
+
+async def test_another_organisation_s_list_stays_empty(
+    http: httpx.AsyncClient, other: httpx.AsyncClient
+) -> None:
+    id = await upload(http)
+    empty = {"object": "list", "data": [], "has_more": False, "first_id": None, "last_id": None}
+    assert (await other.get("/files")).json() == empty
+    assert (await other.get("/files", params={"after": id})).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "10001"},
+        {"limit": "x"},
+        {"order": "up"},
+        {"purpose": "x"},
+        {"after": "file_\0"},
+    ],
+)
+async def test_a_query_that_makes_no_sense_is_refused(
+    http: httpx.AsyncClient, query: dict[str, str]
+) -> None:
+    answer = await http.get("/files", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == next(iter(query))
+
+
+@pytest.mark.parametrize("id", ["%00", "..%2F..%2Fsecret", "file_%ff", "x" * 5000])
+async def test_a_malformed_id_is_a_404(http: httpx.AsyncClient, id: str) -> None:
+    assert (await http.get(f"/files/{id}")).status_code == 404
+
+
+async def test_a_json_body_is_refused_as_no_form(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/files", json={"file": "x", "purpose": "batch"})
+    assert answer.status_code == 400
+
+
+async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
+    http: httpx.AsyncClient, temp_dir: Path
+) -> None:
+    form = {"file": ("a.zip", b"PK" * (2 << 20))}
+    answer = await http.post("/files", data={"purpose": "fine_tuning"}, files=form)
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "request_too_large"
+    assert files_in(temp_dir) == []

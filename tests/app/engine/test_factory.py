@@ -1,0 +1,51 @@
+"""Starting engines: what is refused, and that nothing is left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.catalog import Catalog, ModelSpec
+from app.engine.base import EngineStartError
+from app.engine.factory import start_engines
+
+
+def _spec(task: str, source: str, **vllm: object) -> ModelSpec:
+    return ModelSpec.model_validate(
+        {
+            "id": f"{task}-model",
+            "task": task,
+            "source": source,
+            "context_window": 64,
+            "max_completion_tokens": 64,
+            "vllm": vllm,
+        }
+    )
+
+
+async def test_a_task_that_is_not_served_is_named_with_its_model(tmp_path: Path):
+    catalog = Catalog(models=(_spec("chat", str(tmp_path)), _spec("speech", str(tmp_path))))
+    with pytest.raises(EngineStartError, match="speech-model: task speech is not served yet"):
+        await start_engines(catalog)
+
+
+async def test_a_wrong_vllm_argument_stops_the_start(tiny_model: Path):
+    catalog = Catalog(models=(_spec("chat", str(tiny_model), nonsense=1),))
+    with pytest.raises(EngineStartError, match=r"chat-model: vllm\.nonsense"):
+        await start_engines(catalog)
+
+
+async def test_a_directory_without_a_model_is_named(tmp_path: Path):
+    catalog = Catalog(models=(_spec("chat", str(tmp_path)),))
+    with pytest.raises(EngineStartError, match="model chat-model: vLLM"):
+        await start_engines(catalog)
+
+
+def test_importing_the_factory_and_the_plugin_loads_neither_vllm_nor_torch():
+    code = (
+        "import sys, app.engine.factory, app.engine.cpu_lora_ops, app.engine.base;"
+        "print([name for name in ('vllm', 'torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,88 @@
+"""Adapters in one real engine, above all after something went wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapters_registry.errors import AdapterLoadFailed
+from adapters_registry.host import AdapterHost
+from adapters_registry.types import LoadedAdapter
+from tests.fixtures.engines import MAX_CPU_LORAS, TinyEngine
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def host(tiny_engine: TinyEngine) -> AdapterHost:
+    adapters = tiny_engine.engine.adapters
+    assert adapters is not None
+    return adapters
+
+
+async def _answer(tiny: TinyEngine, host: AdapterHost, adapter: LoadedAdapter) -> str:
+    await host.load(adapter)
+    try:
+        return await tiny.text(tiny.job(adapter=adapter))
+    finally:
+        await host.unload(adapter)
+
+
+async def test_each_adapter_changes_the_answer_in_its_own_way(
+    tiny_engine: TinyEngine, host: AdapterHost
+):
+    answers = {
+        await tiny_engine.text(tiny_engine.job()),
+        await _answer(tiny_engine, host, tiny_engine.adapter(1)),
+        await _answer(tiny_engine, host, tiny_engine.adapter(2)),
+        await _answer(tiny_engine, host, tiny_engine.adapter(2, rank=16)),
+    }
+    assert len(answers) == 4
+
+
+async def test_unloading_twice_is_no_error(tiny_engine: TinyEngine, host: AdapterHost):
+    adapter = tiny_engine.adapter(3)
+    await host.load(adapter)
+    await host.unload(adapter)
+    await host.unload(adapter)
+
+
+async def test_the_host_says_how_many_it_holds_and_which_layers_may_change(host: AdapterHost):
+    assert host.capacity == MAX_CPU_LORAS
+    assert set(host.ranks) == {8, 16}
+    assert host.shapes["model.layers.1.self_attn.q_proj"] == (128, 128)
+
+
+def _broken(tiny: TinyEngine, directory: Path, config: dict[str, object]) -> LoadedAdapter:
+    """Return adapter 4 with changes to its configuration, in a directory of its own."""
+    whole = tiny.adapter(4)
+    values = json.loads((whole.path / "adapter_config.json").read_text()) | config
+    (directory / "adapter_config.json").write_text(json.dumps(values))
+    weights = (whole.path / "adapter_model.safetensors").read_bytes()
+    (directory / "adapter_model.safetensors").write_bytes(weights)
+    return replace(tiny.adapter(4), path=directory)
+
+
+@pytest.mark.parametrize("config", [{"r": 64}, {"modules_to_save": ["embed_tokens", "x"]}])
+async def test_a_failed_load_leaves_the_engine_clean_and_answering(
+    tiny_engine: TinyEngine, host: AdapterHost, tmp_path: Path, config: dict[str, object]
+):
+    expected = await _answer(tiny_engine, host, tiny_engine.adapter(4))
+    broken = _broken(tiny_engine, tmp_path, config)
+    for _ in range(2):
+        with pytest.raises(AdapterLoadFailed):
+            await host.load(broken)
+    assert await _answer(tiny_engine, host, tiny_engine.adapter(4)) == expected
+
+
+async def test_a_missing_directory_fails_the_load_only(tiny_engine: TinyEngine, host: AdapterHost):
+    adapter = replace(tiny_engine.adapter(5), path=Path("/nowhere/at/all"))
+    with pytest.raises(AdapterLoadFailed):
+        await host.load(adapter)
+    await tiny_engine.engine.check()
+
+
+async def test_a_relative_path_never_reaches_the_engine(tiny_engine: TinyEngine, host: AdapterHost):
+    with pytest.raises(ValueError, match="relative"):
+        await host.load(replace(tiny_engine.adapter(6), path=Path("org/adapter")))
