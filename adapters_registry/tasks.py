@@ -19,7 +19,7 @@ class SharedTasks:
     def begin(self, name: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """Return the running task of this name, or start `work`."""
         task = self._tasks.get(name)
-        if task is None:
+        if task is None or task.done():  # done, but its callback has still to run
             task = self._tasks[name] = asyncio.create_task(work())
             task.add_done_callback(lambda done: self._end(name, done))
         return task
@@ -42,6 +42,7 @@ class SharedTasks:
             await self.cancel(*self._tasks)
 
     def _end(self, name: Hashable, task: asyncio.Task[Any]) -> None:
-        del self._tasks[name]
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
         if not task.cancelled():
             task.exception()

@@ -6,7 +6,7 @@ one would suffer from: too many adapters, an id used twice, a version known twic
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 from adapters_registry.artifacts import ARTIFACT_FILES
@@ -23,6 +23,15 @@ from adapters_registry.types import (
     LoadedAdapter,
     ObjectInfo,
 )
+
+
+async def until(is_true: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Return once `is_true()`; for what no event tells. **Raises:** TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if is_true():
+                return
+            await asyncio.sleep(0)
 
 
 def make_artifact(directory: Path, base_model: str, content: bytes) -> Artifact:
@@ -60,6 +69,10 @@ class RecordingHost:
     @property
     def capacity(self) -> int:
         return self._capacity
+
+    @property
+    def ranks(self) -> Collection[int]:
+        return (8, 16, 32, 64)
 
     @property
     def shapes(self) -> LinearShapes:

@@ -87,6 +87,7 @@ class AdapterPublisher:
                     pass
                 await publish(self._store, artifact)
         except AdapterLoadFailed as error:
+            await self._cache.remove(artifact.version.digest)
             message = f"The engine could not load this adapter for {engine.card.id}."
             raise InvalidAdapter("load_failed", message) from error
 

@@ -8,6 +8,10 @@ from groq import Groq
 MAX_TOKENS = 64
 
 
+class NoAnswer(Exception):
+    """A model ended its answer without a single token of text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came back, and how many seconds after asking its first text arrived."""
@@ -17,7 +21,7 @@ class Answer:
 
 
 def ask(client: Groq, model: str, question: str) -> Answer:
-    """Ask without a system prompt and at temperature 0."""
+    """Ask without a system prompt and at temperature 0. **Raises:** NoAnswer."""
     started = time.perf_counter()
     stream = client.chat.completions.create(
         model=model,
@@ -27,10 +31,12 @@ def ask(client: Groq, model: str, question: str) -> Answer:
         stream=True,
     )
     pieces: list[str] = []
-    first_token_seconds = 0.0
+    arrivals: list[float] = []
     for chunk in stream:
-        text = chunk.choices[0].delta.content if chunk.choices else None
-        if text and not pieces:
-            first_token_seconds = time.perf_counter() - started
-        pieces.append(text or "")
-    return Answer("".join(pieces), first_token_seconds)
+        # The first chunk names the role and carries no text: it is not a token.
+        if text := chunk.choices[0].delta.content if chunk.choices else None:
+            pieces.append(text)
+            arrivals.append(time.perf_counter())
+    if not arrivals:
+        raise NoAnswer(f"{model} answered {question!r} with nothing")
+    return Answer("".join(pieces), arrivals[0] - started)

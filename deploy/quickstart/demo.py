@@ -8,7 +8,7 @@ from pathlib import Path
 from groq import Groq, GroqError
 
 from deploy.quickstart.adapters import trained, zipped
-from deploy.quickstart.conversation import Answer, ask
+from deploy.quickstart.conversation import Answer, NoAnswer, ask
 from deploy.quickstart.paths import ADAPTERS, MODELS
 from deploy.quickstart.progress import task
 from deploy.quickstart.registration import Registration, register
@@ -33,7 +33,13 @@ def main() -> int:
             style.name: zipped(trained(style, model, ADAPTERS)) for style in STYLES.values()
         }
         problems = _serve_and_ask(archives)
-    except (ModelMissing, ServerFailed, GroqError, subprocess.CalledProcessError) as error:
+    except (
+        ModelMissing,
+        ServerFailed,
+        GroqError,
+        NoAnswer,
+        subprocess.CalledProcessError,
+    ) as error:
         problems = [str(error)]
     for problem in problems:
         print(f"demo: {problem}", file=sys.stderr)

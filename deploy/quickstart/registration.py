@@ -23,12 +23,12 @@ def register(client: Groq, archive: Path, *, name: str, base_model: str) -> Regi
     started = time.perf_counter()
     # The SDK's types lag behind Groq's documentation, which names the purpose "fine_tuning".
     file = client.files.create(file=archive, purpose=cast(Any, "fine_tuning"))
-    body = {"input_file_id": file.id, "name": name, "type": "lora", "base_model": base_model}
+    body = {"input_file_id": str(file.id), "name": name, "type": "lora", "base_model": base_model}
     created = client.post("/v1/fine_tunings", cast_to=dict[str, Any], body=body)
     seconds = time.perf_counter() - started
     is_new = created["id"] not in known
     if not is_new:
-        client.files.delete(file.id)
+        client.files.delete(body["input_file_id"])
     return Registration(created["data"]["fine_tuned_model"], is_new, seconds)
 
 

@@ -47,7 +47,7 @@ def settings(port: int) -> dict[str, str]:
 
 def create_key(organisation: str) -> str:
     """Mint an API key in the demo's database. **Raises:** ServerFailed."""
-    command = [LORA_API, "keys", "create", "--org", organisation]
+    command = [str(LORA_API), "keys", "create", "--org", organisation]
     done = subprocess.run(command, env=settings(0), capture_output=True, text=True)
     if done.returncode:
         raise ServerFailed(f"`lora-api keys create` failed:\n{done.stderr}")

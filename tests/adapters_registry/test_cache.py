@@ -16,7 +16,7 @@ from adapters_registry.errors import (
     ObjectNotFound,
     StoreUnavailable,
 )
-from adapters_registry.testing import MemoryStore, make_artifact
+from adapters_registry.testing import MemoryStore, make_artifact, until
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Digest, Tier
 
 SIZE = 107  # bytes of each artifact here: 7 of config, 100 of weights
@@ -208,8 +208,7 @@ async def test_a_failing_store_stays_a_failing_store(cache, store, digests):
 async def test_a_cancelled_fetch_leaves_nothing(cache, store, root, digests):
     store.open.clear()
     fetching = asyncio.create_task(cache.fetch(digests[0]))
-    while store.gets.total() < 2:
-        await asyncio.sleep(0)
+    await until(lambda: store.gets.total() == 2)
     fetching.cancel()
     with pytest.raises(asyncio.CancelledError):
         await fetching
@@ -344,8 +343,7 @@ async def test_two_caches_over_one_root_race_for_one_entry(cache, root, store, d
     async with DiskCache(root, store, max_bytes=2 * SIZE) as other:
         store.open.clear()
         fetches = [asyncio.create_task(each.fetch(digests[0])) for each in (cache, other)]
-        while store.gets.total() < 4:
-            await asyncio.sleep(0)
+        await until(lambda: store.gets.total() == 4)
         store.open.set()
         pins = await asyncio.gather(*fetches)
     assert {pin.path for pin in pins} == {root / digests[0]}
@@ -386,8 +384,7 @@ async def test_a_rename_that_fails_is_an_error_and_leaves_nothing(
 async def test_opening_spares_the_work_of_a_living_cache(cache, root, store, digests):
     store.open.clear()
     fetching = asyncio.create_task(cache.fetch(digests[0]))
-    while store.gets.total() < 2:
-        await asyncio.sleep(0)
+    await until(lambda: store.gets.total() == 2)
     async with DiskCache(root, store, max_bytes=2 * SIZE):
         store.open.set()
         (await fetching).release()

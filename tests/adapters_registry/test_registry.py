@@ -15,7 +15,7 @@ from adapters_registry.errors import (
     StoreUnavailable,
 )
 from adapters_registry.registry import AdapterRegistry
-from adapters_registry.testing import MemoryStore, RecordingHost, make_artifact
+from adapters_registry.testing import MemoryStore, RecordingHost, make_artifact, until
 from adapters_registry.types import WEIGHTS_FILE, AdapterVersion, Digest, Tier
 
 BASE = "base"
@@ -86,12 +86,6 @@ class Holder:
         self.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await self.task
-
-
-async def until(is_true):
-    async with asyncio.timeout(10):
-        while not is_true():
-            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -347,10 +341,22 @@ async def test_a_load_that_broke_off_is_unloaded_before_it_is_tried_again(world)
     assert (world.residents().resident, len(world.host.known)) == (1, 1)
     world.host.load_error = None
     await world.touch(world.versions[0])
-    assert [adapter.engine_id for adapter in world.host.unloads] == [
-        world.host.loads[0].engine_id
-    ]
+    assert [adapter.engine_id for adapter in world.host.unloads] == [world.host.loads[0].engine_id]
     assert list(world.host.known) == [world.host.loads[1].engine_id]
+
+
+async def test_a_load_that_broke_off_is_gone_before_the_next_begins(world):
+    world.host.load_error = EngineDied()
+    with pytest.raises(EngineDied):
+        await world.touch(world.versions[0])
+    world.host.load_error = None
+    async with closed_gate(world.host.open):
+        holder = world.hold(world.versions[0])
+        await until(lambda: world.host.unloads)
+        await until(lambda: world.residents().waiting == 1)
+        assert len(world.host.loads) == 1
+    await holder.held()
+    await holder.release()
 
 
 async def test_an_unload_that_fails_fails_those_who_wait_and_is_tried_again(world):

@@ -209,6 +209,19 @@ class RegistryMachine(RuleBasedStateMachine):
             self.directory.cleanup()
         assert len(os.listdir("/proc/self/fd")) == self.descriptors
 
+    async def end(self, *tasks):
+        for _ in range(2000):
+            if all(task.done() for task in tasks):
+                break
+            await asyncio.sleep(0)
+        assert all(task.done() for task in tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def serve(self, version):
+        await self.registry.reinstate(version)
+        async with self.registry.lease(version) as lease:
+            assert lease.adapter.engine_id in self.host.known
+
     async def finish(self):
         """All good again: everybody is served or told why not, and nothing is left over."""
         self.host.load_error = self.host.unload_error = self.store.error = None
@@ -218,14 +231,15 @@ class RegistryMachine(RuleBasedStateMachine):
         self.store.open.set()
         for client in self.clients.values():
             client.stop.set()
-        async with asyncio.timeout(30):
-            await asyncio.gather(*self.clients, *self.background, return_exceptions=True)
-            for version in self.versions:
-                await self.registry.reinstate(version)
-                async with self.registry.lease(version) as lease:
-                    assert lease.adapter.engine_id in self.host.known
-            for version in self.versions:
-                await self.registry.retire(version)
+        await self.end(*self.clients, *self.background)
+        for version in self.versions:
+            serving = self.loop.create_task(self.serve(version))
+            await self.end(serving)
+            serving.result()
+        for version in self.versions:
+            retiring = self.loop.create_task(self.registry.retire(version))
+            await self.end(retiring)
+            retiring.result()
         assert self.host.known == {}
         assert self.host.violations == []
         assert [path.name for path in self.root.iterdir()] == ["tmp"]
@@ -237,7 +251,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
 TestRegistry = RegistryMachine.TestCase
 TestRegistry.settings = settings(
-    max_examples=60,
+    max_examples=200,
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=list(HealthCheck),

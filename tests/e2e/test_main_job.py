@@ -8,10 +8,11 @@ import groq
 import openai
 import pytest
 
-from deploy.quickstart.styles import PIRATE
+from deploy.quickstart.styles import STYLES
 from tests.fixtures.server import SMOLLM2, Server
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+PIRATE = STYLES["pirate"]
 GREEDY: dict[str, Any] = {"messages": QUESTION, "temperature": 0, "max_tokens": 40}
 
 pytestmark = pytest.mark.engine
@@ -28,7 +29,9 @@ def openai_client(server: Server, key: str) -> openai.OpenAI:
 
 
 def register(client: groq.Groq, archive: Path, name: str) -> dict[str, Any]:
-    file = client.files.create(file=archive, purpose="fine_tuning")  # type: ignore[arg-type]
+    # The SDK's type of `purpose` knows batch files only, so a strict client refuses this answer.
+    lenient = client.copy(_extra_kwargs={"_strict_response_validation": False})
+    file = lenient.files.create(file=archive, purpose="fine_tuning")  # type: ignore[arg-type]
     body = {"input_file_id": file.id, "name": name, "type": "lora", "base_model": SMOLLM2}
     return client.post("/v1/fine_tunings", body=body, cast_to=dict[str, Any])
 

@@ -1,6 +1,7 @@
 """SIGTERM: streams finish in time or end with an error event; nothing is left behind."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def stream_across_sigterm(server: Server) -> list[tuple[str, Any]]:
 def assert_nothing_is_left(
     server: Server, children: list[psutil.Process], before: set[str]
 ) -> None:
-    assert server.process.wait(60) == 0
+    assert server.process.wait(60) == -signal.SIGTERM
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
     assert {entry.name for entry in SHARED_MEMORY.iterdir()} - before == set()

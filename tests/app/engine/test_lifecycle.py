@@ -1,4 +1,4 @@
-"""Engines of their own, to be started together, killed and ended; each start takes half a minute."""
+"""Engines of their own, started together, killed and ended; each start takes half a minute."""
 
 import asyncio
 import os
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
 from app.catalog import Catalog
 from app.engine.base import ChatEngine, ChatJob, EngineDead, EngineStartError, Sampling
-from app.engine.factory import start_engines
+from app.engine.factory import RunningEngine, start_engines
+from app.engine.metrics import EngineMetrics
 from tests.fixtures.engines import tiny_spec
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
@@ -19,14 +19,13 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 SHARED_MEMORY = Path("/dev/shm")
 
 
-def _engine_processes() -> set[int]:
-    """Return the ids of this process's descendants that run an engine or one of its workers."""
-    children = psutil.Process().children(recursive=True)
+def _own_children(*, recursive: bool = False) -> set[int]:
+    children = psutil.Process().children(recursive=recursive)
     return {child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())}
 
 
 def _left_behind() -> tuple[set[int], set[str]]:
-    return _engine_processes(), {entry.name for entry in SHARED_MEMORY.iterdir()}
+    return _own_children(recursive=True), {entry.name for entry in SHARED_MEMORY.iterdir()}
 
 
 def _job(max_tokens: int) -> ChatJob:
@@ -38,50 +37,60 @@ async def _text(engine: ChatEngine, max_tokens: int = 4) -> str:
     return "".join([delta.text async for delta in engine.chat(_job(max_tokens))])
 
 
-async def test_two_engines_live_and_die_apart_and_leave_nothing(tiny_model: Path):
-    before = _left_behind()
-    spec = tiny_spec(tiny_model)
-    first, second = (
-        spec.model_copy(update={"id": "first", "lora": None}),
-        spec.model_copy(update={"id": "second"}),
-    )
+async def test_two_engines_live_and_die_apart_and_leave_no_process(tiny_model: Path):
+    """A killed engine cannot free its shared memory; that goes when this process ends."""
+    before = _own_children(recursive=True)
+    second = tiny_spec(tiny_model)
+    first = second.model_copy(update={"id": "first", "lora": None})
     engines = await start_engines(Catalog(models=(first, second)))
     try:
         assert engines.chat["first"].adapters is None
-        assert await _text(engines.chat["first"]) == await _text(engines.chat["second"])
-        registry = CollectorRegistry()
-        registry.register(engines.metrics)
-        exposed = generate_latest(registry).decode()
-        for model in ("first", "second"):
-            head = f'vllm:generation_tokens_total{{engine="0",model_name="{model}"}}'
-            assert f"{head} 4.0" in exposed
-        await _kill_while_answering(engines.chat["first"])
-        assert await _text(engines.chat["second"])
+        texts = [await _text(engine) for engine in engines.chat.values()]
+        assert texts[0] == texts[1]
+        assert _models_with_tokens(engines.metrics) == {first.id, second.id}
+        cores = _own_children() - before
+        survivor = await _kill_one_while_both_answer(list(engines.chat.values()), min(cores))
+        assert await _text(survivor) == texts[0]
     finally:
         await engines.close()
-    assert _left_behind() == before
+    assert _own_children(recursive=True) == before
 
 
-async def _kill_while_answering(victim: ChatEngine) -> None:
-    answering = asyncio.Event()
+def _models_with_tokens(metrics: EngineMetrics) -> set[str]:
+    samples = [sample for family in metrics.collect() for sample in family.samples]
+    return {
+        sample.labels["model_name"]
+        for sample in samples
+        if sample.name == "vllm:generation_tokens_total" and sample.value > 0
+    }
 
-    async def read() -> None:
-        async for _ in victim.chat(_job(900)):
-            answering.set()
 
-    reader = asyncio.ensure_future(read())
-    async with asyncio.timeout(20):
-        await answering.wait()
-        os.kill(victim_pid(victim), signal.SIGKILL)
-        with pytest.raises(EngineDead):
-            await reader
+async def _kill_one_while_both_answer(engines: list[RunningEngine], core: int) -> RunningEngine:
+    """Kill one engine process; see its stream and what follows fail; return the other engine."""
+    answering = [asyncio.Event() for _ in engines]
+
+    async def read(engine: RunningEngine, is_answering: asyncio.Event) -> None:
+        async for _ in engine.chat(_job(900)):
+            is_answering.set()
+
+    reading = asyncio.gather(*map(read, engines, answering), return_exceptions=True)
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(event.wait() for event in answering))
+        os.kill(core, signal.SIGKILL)
+        outcomes = await reading
+    dead, survivor = engines if isinstance(outcomes[0], EngineDead) else reversed(engines)
+    assert {type(outcome) for outcome in outcomes} == {EngineDead, type(None)}
     with pytest.raises(EngineDead):
-        await victim.check()
+        await dead.check()
     with pytest.raises(EngineDead):
-        await _text(victim)
+        await _text(dead)
+    await survivor.check()
+    return survivor
 
 
-async def test_when_one_model_cannot_start_the_others_are_ended(tiny_model: Path, tmp_path: Path):
+async def test_when_one_model_cannot_start_the_others_end_and_leave_nothing(
+    tiny_model: Path, tmp_path: Path
+):
     before = _left_behind()
     good = tiny_spec(tiny_model)
     bad = good.model_copy(update={"id": "bad", "source": str(tmp_path)})

@@ -1,0 +1,1 @@
+"""What runs the service: catalogs, the demo, images and dashboards."""

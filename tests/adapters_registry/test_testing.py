@@ -1,0 +1,55 @@
+import pytest
+
+from adapters_registry.artifacts import artifact_key, publish
+from adapters_registry.errors import ObjectNotFound
+from adapters_registry.testing import MemoryStore, RecordingHost, make_artifact, until
+from adapters_registry.types import WEIGHTS_FILE, LoadedAdapter
+
+SHAPES = {"q_proj": (64, 64)}
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return make_artifact(tmp_path / "artifact", "base", b"weights")
+
+
+async def test_the_host_holds_what_was_loaded_until_it_is_unloaded(artifact):
+    host = RecordingHost(1, shapes=SHAPES)
+    adapter = LoadedAdapter(artifact.version, 1, artifact.directory)
+    await host.load(adapter)
+    assert host.known == {1: adapter}
+    await host.unload(adapter)
+    assert (host.known, host.violations, host.shapes) == ({}, [], SHAPES)
+
+
+async def test_the_host_sees_each_breach_of_its_contract(artifact, tmp_path):
+    host = RecordingHost(1)
+    await host.load(LoadedAdapter(artifact.version, 1, artifact.directory))
+    await host.load(LoadedAdapter(artifact.version, 1, tmp_path))
+    used_id, known, full, config, weights = host.violations
+    assert "id 1" in used_id
+    assert "known already" in known
+    assert "no place" in full
+    assert "adapter_config.json" in config
+    assert "adapter_model.safetensors" in weights
+
+
+async def test_the_store_streams_and_lists_in_key_order(artifact):
+    store = MemoryStore()
+    await publish(store, artifact)
+    store.objects["other/key"] = b""
+    key = artifact_key(artifact.version.digest, WEIGHTS_FILE)
+    assert [chunk async for chunk in store.read(key, chunk_bytes=3)] == [b"wei", b"ght", b"s"]
+    sizes = [info.size_bytes async for info in store.list("artifacts/")]
+    assert sizes == [7, 7]
+    await store.close()
+
+
+async def test_the_store_has_no_object_under_an_unknown_key():
+    with pytest.raises(ObjectNotFound):
+        await anext(MemoryStore().read("no/such"))
+
+
+async def test_waiting_for_what_never_comes_ends():
+    with pytest.raises(TimeoutError):
+        await until(lambda: False, seconds=0.0)

@@ -1,5 +1,0 @@
-"""Servers that the contract suites need."""
-
-from tests.fixtures.seaweedfs import seaweedfs
-
-__all__ = ["seaweedfs"]
