@@ -28,8 +28,8 @@ MAX_PARALLEL_UNPACKS = 2
 class AdapterPublisher:
     """Turns an uploaded ZIP into a stored artifact that the engine is known to run.
 
-    Nothing is stored before the engine has generated with the adapter, and a refused one leaves
-    neither disk nor engine changed.
+    Nothing is stored before the engine has generated with the adapter. What a failed trial leaves
+    in the local cache has no row, is never served, and goes with the cache's oldest entries.
     """
 
     def __init__(
@@ -87,7 +87,6 @@ class AdapterPublisher:
                     pass
                 await publish(self._store, artifact)
         except AdapterLoadFailed as error:
-            await self._cache.remove(artifact.version.digest)
             message = f"The engine could not load this adapter for {engine.card.id}."
             raise InvalidAdapter("load_failed", message) from error
 

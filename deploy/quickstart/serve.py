@@ -24,8 +24,7 @@ def main() -> None:
     print(
         "Starting; the models answer when /health/ready does, in about half a minute.", flush=True
     )
-    environment = {"LORA_API_LOG_FORMAT": "console", **settings(PORT)}
-    os.execve(LORA_API, [str(LORA_API), "serve"], environment)
+    os.execve(LORA_API, [str(LORA_API), "serve"], settings(PORT))
 
 
 if __name__ == "__main__":

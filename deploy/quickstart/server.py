@@ -38,6 +38,7 @@ class Server:
 def settings(port: int) -> dict[str, str]:
     """Return the environment that makes `lora-api` serve the demo's catalog on `port`."""
     return {
+        "LORA_API_LOG_FORMAT": "console",
         **os.environ,
         "LORA_API_CATALOG": str(CATALOG),
         "LORA_API_DATA_DIR": str(DATA),

@@ -325,6 +325,21 @@ async def test_a_refused_load_fails_all_waiters_and_keeps_nothing(world):
     assert await world.cache.remove(world.versions[0].digest)
 
 
+async def test_a_refused_load_that_nobody_waits_for_gives_its_place_to_the_next(world):
+    holder = world.hold(world.versions[0])
+    await holder.held()
+    world.host.refused.add(world.versions[1].digest)
+    async with closed_gate(world.host.open):
+        gone = world.hold(world.versions[1])
+        await until(lambda: len(world.host.loads) == 2)
+        await gone.cancel()
+        waiter = world.hold(world.versions[2])
+        await until(lambda: world.residents().waiting == 1)
+    await waiter.held()
+    await waiter.release()
+    await holder.release()
+
+
 async def test_a_load_after_a_refused_one_has_a_fresh_id(world):
     world.host.refused.add(world.versions[0].digest)
     with pytest.raises(AdapterLoadFailed):

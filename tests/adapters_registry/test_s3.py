@@ -198,7 +198,8 @@ async def test_refusal_is_unavailable_after_few_attempts(
             await call(store, source)  # type: ignore[misc]
         await store.close()
 
-    assert len(server.paths) == (1 if status == 403 else s3.ATTEMPTS)
+    # An attempt whose connection breaks counts for the client and never reaches the server.
+    assert len(server.paths) in ({1} if status == 403 else range(2, s3.ATTEMPTS + 1))
 
 
 async def test_missing_object_is_known_by_code_whatever_the_text(tmp_path: Path) -> None:
