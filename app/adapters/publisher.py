@@ -7,15 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters_registry.archive import extract
-from adapters_registry.registry import AdapterRegistry
-from adapters_registry.validation import canonicalise
-
 from adapters_registry.artifacts import publish, unpublish
 from adapters_registry.cache import DiskCache
 from adapters_registry.errors import AdapterLoadFailed, InvalidAdapter
 from adapters_registry.host import AdapterHost
+from adapters_registry.registry import AdapterRegistry
 from adapters_registry.store import ObjectStore
 from adapters_registry.types import AdapterVersion, Artifact
+from adapters_registry.validation import canonicalise
 from app.engine.base import ChatEngine, ChatJob, Sampling
 from app.ids import new_id
 
