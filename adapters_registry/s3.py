@@ -106,7 +106,8 @@ class S3Store:
             yield info
 
     async def check(self) -> None:
-        await self._run(self._check)
+        # Not waited for when cancelled, since it writes nothing and its caller is in a hurry.
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._check)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._transfers.shutdown, cancel=True)

@@ -48,7 +48,6 @@ class ModelSpec(Entry):
     max_completion_tokens: int = Field(ge=1)
     vllm: dict[str, Any] = Field(default_factory=dict)
     lora: LoraSpec | None = None
-    backend: str | None = None
 
     @model_validator(mode="after")
     def lora_flags_stand_under_lora(self) -> Self:

@@ -25,11 +25,15 @@ from app.api.files.service import FilesService
 from app.api.health.service import Check, HealthService
 from app.api.models.service import ModelsService
 from app.auth.authenticator import Authenticator
+from app.auth.errors import AuthError
 from app.auth.keys import cache_salt
 from app.auth.secret import load_secret
 from app.catalog import Catalog
+from app.data_directory import DataDirectoryInUse, exclusive
 from app.db.engine import Database, database_url
+from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
+from app.engine.base import EngineError
 from app.engine.factory import Engines, start_engines
 from app.observability.adapters import AdapterCollector
 from app.observability.metrics import Metrics
@@ -37,6 +41,9 @@ from app.settings import Settings, StoreSettings
 from app.state import State
 
 log = structlog.get_logger()
+
+START_ERRORS = (AuthError, DatabaseError, DataDirectoryInUse, EngineError)
+"""What an operator can mend; the message says how."""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -47,7 +54,13 @@ def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics) -> Lif
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
-            yield await _open(settings, catalog, metrics, stack)
+            try:
+                state = await _open(settings, catalog, metrics, stack)
+            except START_ERRORS as error:
+                log.critical("cannot start", reason=str(error))
+                raise
+            log.info("started")
+            yield state
             log.info("stopping")
 
     return lifespan
@@ -56,6 +69,7 @@ def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics) -> Lif
 async def _open(
     settings: Settings, catalog: Catalog, metrics: Metrics, stack: AsyncExitStack
 ) -> State:
+    stack.enter_context(exclusive(settings.data_dir))
     work_dir = await asyncio.to_thread(_empty_directory, settings.data_dir / "work")
     pepper = await asyncio.to_thread(load_secret, settings.auth.secret, settings.data_dir)
     database = await _open_database(settings, stack)

@@ -3,17 +3,22 @@
 Variables are `LORA_API_` + the field's name, nested with `__` (`LORA_API_SERVER__PORT`).
 """
 
+import os
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "LORA_API_"
+CLIENT_VARIABLES = frozenset({"LORA_API_BASE_URL", "LORA_API_KEY"})
+"""Read by `lora-api adapters`, which may run beside a server."""
+
 
 class Group(BaseModel):
     """A nested group of settings; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ServerSettings(Group):
@@ -87,7 +92,11 @@ class Settings(BaseSettings):
     """The whole configuration; invalid values stop the start with the setting's name."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LORA_API_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
     )
 
     catalog: Path = Field(
@@ -106,3 +115,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."
     )
+
+    @model_validator(mode="after")
+    def variables_are_known(self) -> Self:
+        known = {f"{PREFIX}{name}".upper() for name in type(self).model_fields}
+        for variable in map(str.upper, os.environ):
+            top = variable.split("__", 1)[0]
+            if variable.startswith(PREFIX) and top not in known | CLIENT_VARIABLES:
+                raise ValueError(f"{variable} is no setting: see `lora-api settings`")
+        return self

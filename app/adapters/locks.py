@@ -14,13 +14,17 @@ class KeyedLocks:
         self._users: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def hold(self, key: str) -> AsyncIterator[None]:
-        """Hold the key's lock for the block."""
+    async def hold(self, key: str, *, wait_seconds: float | None = None) -> AsyncIterator[None]:
+        """Hold the key's lock for the block. **Raises:** TimeoutError, after `wait_seconds`."""
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] += 1
         try:
-            async with lock:
+            async with asyncio.timeout(wait_seconds):
+                await lock.acquire()
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             self._users[key] -= 1
             if not self._users[key]:

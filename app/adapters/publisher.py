@@ -1,6 +1,7 @@
 """The verdict on an uploaded adapter: validated, loaded, seen to generate, then stored."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from adapters_registry.errors import AdapterLoadFailed, InvalidAdapter
 from adapters_registry.host import AdapterHost
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.store import ObjectStore
+from adapters_registry.threads import finish
 from adapters_registry.types import AdapterVersion, Artifact
 from adapters_registry.validation import canonicalise
 from app.engine.base import ChatEngine, ChatJob, Sampling
@@ -55,11 +57,17 @@ class AdapterPublisher:
 
         **Raises:** InvalidAdapter, StoreError.
         """
-        async with self._unpacks:
-            with tempfile.TemporaryDirectory(dir=self._work_dir) as room:
-                archive = Path(room, "upload.zip")
+        room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
+        try:
+            async with self._unpacks:
+                archive = room / "upload.zip"
                 await self._store.get(upload_key, archive)
-                yield await asyncio.to_thread(self._validate, archive, base_model, host)
+                validation = asyncio.to_thread(self._validate, archive, base_model, host)
+                # A cancelled caller waits for the thread, which still writes into the room.
+                artifact = await finish(asyncio.ensure_future(validation), lambda: None)
+            yield artifact
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
 
     def _validate(self, archive: Path, base_model: str, host: AdapterHost) -> Artifact:
         directory = archive.with_name("adapter")
@@ -91,7 +99,9 @@ class AdapterPublisher:
 
     async def withdraw(self, version: AdapterVersion) -> None:
         """Remove an artifact that no row names any more; returns when it is gone everywhere."""
-        await self._registry.retire(version)
-        await unpublish(self._store, version.digest)
-        # A late request finds no bytes now, so the same content may be registered again.
-        await self._registry.reinstate(version)
+        try:
+            await self._registry.retire(version)
+            await unpublish(self._store, version.digest)
+        finally:
+            # Whoever registers the same content again writes all of it again.
+            await self._registry.reinstate(version)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.names import Alias
+from app.adapters.names import MAX_MODEL_ID, Alias, parse_alias
 from app.db.tables import FineTuningRow
 
 
@@ -27,6 +27,16 @@ async def by_model(session: AsyncSession, org_id: str, model: str) -> FineTuning
         FineTuningRow.org_id == org_id, FineTuningRow.fine_tuned_model == model
     )
     return await session.scalar(query)
+
+
+async def by_name(session: AsyncSession, org_id: str, model: str) -> FineTuningRow | None:
+    """Find one by its immutable model id or its alias; other texts cost no query."""
+    if not model.startswith("ft:") or len(model) > MAX_MODEL_ID or "\0" in model:
+        return None
+    alias = parse_alias(model)
+    if alias is None:
+        return await by_model(session, org_id, model)
+    return await newest(session, alias) if alias.org_id == org_id else None
 
 
 async def newest(session: AsyncSession, alias: Alias) -> FineTuningRow | None:

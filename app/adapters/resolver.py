@@ -7,8 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.types import AdapterVersion, Digest
 from app.adapters import repository
-from app.adapters.names import MAX_MODEL_ID, parse_alias
-from app.db.tables import FineTuningRow
 from app.engine.base import ChatEngine
 from app.errors import model_not_found
 
@@ -41,18 +39,10 @@ class ModelResolver:
         """
         if engine := self._engines.get(model):
             return ResolvedModel(model, engine)
-        row = await self._find(org_id, model)
+        async with self._sessions() as session:
+            row = await repository.by_name(session, org_id, model)
         engine = self._engines.get(row.base_model) if row else None
         if row is None or engine is None or engine.adapters is None:
             raise model_not_found(model)
         version = AdapterVersion(Digest(row.digest), row.base_model)
         return ResolvedModel(row.fine_tuned_model, engine, version)
-
-    async def _find(self, org_id: str, model: str) -> FineTuningRow | None:
-        if not model.startswith("ft:") or len(model) > MAX_MODEL_ID or "\0" in model:
-            return None
-        alias = parse_alias(model)
-        async with self._sessions() as session:
-            if alias is None:
-                return await repository.by_model(session, org_id, model)
-            return await repository.newest(session, alias) if alias.org_id == org_id else None

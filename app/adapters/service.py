@@ -5,14 +5,16 @@ has its artifact.
 """
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from adapters_registry.errors import InvalidAdapter, RegistryError
+from adapters_registry.errors import InvalidAdapter
 from adapters_registry.types import AdapterVersion, Artifact, Digest
 from app.adapters import repository
 from app.adapters.locks import KeyedLocks
@@ -20,14 +22,17 @@ from app.adapters.names import Alias, fine_tuned_model, is_valid_name
 from app.adapters.publisher import AdapterPublisher
 from app.db.tables import FineTuningRow
 from app.engine.base import ChatEngine
-from app.errors import invalid_request, model_not_found, not_found
+from app.errors import invalid_request, model_not_found, not_found, overloaded
 from app.ids import new_id
 
 log = structlog.get_logger()
 
+FINE_TUNING_ID = re.compile(r"ft_[0-9a-z]{26}")
 UploadKey = Callable[[str, str], Awaitable[str]]
 """(org_id, file_id) -> object key of an adapter ZIP; raises ApiError for any other file."""
 
+CONTENT_WAIT_SECONDS = 20.0
+STILL_IN_USE = "A deleted adapter with the same content is still in use; try again later."
 NAME_RULE = (
     "`name` must be 1 to 63 characters of a-z, 0-9 and '-', start and end with a letter or digit, "
     "and not end in '-' and 12 hexadecimal digits"
@@ -66,12 +71,22 @@ class AdapterService:
         alias = Alias(base_model, org_id, name)
         async with (
             self._publisher.validated(key, base_model, engine.adapters) as artifact,
-            self._contents.hold(artifact.version.digest),
+            self._alone_with(artifact.version.digest),
         ):
             if row := await self._registered(alias, artifact):
                 return row
             await self._publisher.publish(artifact, engine)
             return await self._insert(_row(alias, input_file_id, artifact))
+
+    @asynccontextmanager
+    async def _alone_with(self, digest: Digest) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                hold = self._contents.hold(digest, wait_seconds=CONTENT_WAIT_SECONDS)
+                await stack.enter_async_context(hold)
+            except TimeoutError:
+                raise overloaded(STILL_IN_USE, retry_after_seconds=5) from None
+            yield
 
     def _lora_engine(self, base_model: str) -> ChatEngine:
         engine = self._engines.get(base_model)
@@ -104,16 +119,18 @@ class AdapterService:
 
     async def get(self, org_id: str, id: str) -> FineTuningRow:
         """Find a version by its `ft_` id. **Raises:** ApiError 404."""
-        async with self._sessions() as session:
-            row = await repository.by_id(session, org_id, id)
+        row = None
+        if FINE_TUNING_ID.fullmatch(id):
+            async with self._sessions() as session:
+                row = await repository.by_id(session, org_id, id)
         if row is None:
             raise not_found("fine_tuning", id)
         return row
 
     async def get_model(self, org_id: str, model: str) -> FineTuningRow:
-        """Find a version by its immutable model id. **Raises:** ApiError 404."""
+        """Find a version by its model id or alias. **Raises:** ApiError 404."""
         async with self._sessions() as session:
-            row = await repository.by_model(session, org_id, model)
+            row = await repository.by_name(session, org_id, model)
         if row is None:
             raise model_not_found(model)
         return row
@@ -134,7 +151,7 @@ class AdapterService:
                 raise not_found("fine_tuning", id)
         removal = asyncio.create_task(self._withdraw_unused(row))
         self._removals.add(removal)
-        removal.add_done_callback(self._removals.discard)
+        removal.add_done_callback(self._removed)
 
     async def _withdraw_unused(self, row: FineTuningRow) -> None:
         version = AdapterVersion(Digest(row.digest), row.base_model)
@@ -142,10 +159,12 @@ class AdapterService:
             async with self._sessions() as session:
                 if await repository.references(session, row.digest):
                     return
-            try:
-                await self._publisher.withdraw(version)
-            except RegistryError:
-                log.exception("artifact_not_removed", digest=row.digest)
+            await self._publisher.withdraw(version)
+
+    def _removed(self, removal: asyncio.Task[None]) -> None:
+        self._removals.discard(removal)
+        if not removal.cancelled() and (error := removal.exception()):
+            log.error("artifact not removed", exc_info=error)
 
     async def close(self) -> None:
         """Stop removals that still wait for running requests."""

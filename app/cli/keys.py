@@ -14,10 +14,10 @@ from app.auth.errors import AuthError
 from app.auth.repository import ListedKey
 from app.auth.secret import load_secret
 from app.auth.service import KeyService
+from app.cli.environment import read_settings
 from app.db.engine import Database, database_url
 from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
-from app.settings import Settings
 
 Result = TypeVar("Result")
 OrganizationOption = Annotated[str, typer.Option("--org", help="Name of the organisation.")]
@@ -66,7 +66,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, key_….")
 
 @asynccontextmanager
 async def _key_service() -> AsyncIterator[KeyService]:
-    settings = Settings()
+    settings = read_settings()
     database = Database(database_url(settings.database, settings.data_dir))
     is_embedded = settings.database.url is None
     try:

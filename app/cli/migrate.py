@@ -4,6 +4,7 @@ import asyncio
 
 import typer
 
+from app.cli.environment import read_settings
 from app.db.engine import Database, database_url
 from app.db.migrate import migrate as run_migrations
 from app.settings import Settings
@@ -11,7 +12,7 @@ from app.settings import Settings
 
 def migrate() -> None:
     """Upgrade the database; safe to run from several places at once."""
-    asyncio.run(_migrate(Settings()))
+    asyncio.run(_migrate(read_settings()))
     typer.echo("The database schema is up to date.")
 
 

@@ -2,13 +2,13 @@
 
 import typer
 import uvicorn
-from pydantic import ValidationError
 
 from app.catalog import CatalogError, load_catalog
+from app.cli.environment import read_settings
+from app.cli.http_protocol import BoundedHttpProtocol
 from app.drain import Drain
 from app.main import create_app
 from app.observability.logs import configure_logs
-from app.settings import Settings
 
 CANCEL_AFTER_DRAIN_SECONDS = 5.0
 
@@ -27,10 +27,10 @@ class DrainingServer(uvicorn.Server):
 
 def serve() -> None:
     """Serve the catalog's models until SIGTERM or SIGINT."""
+    settings = read_settings()
     try:
-        settings = Settings()
         catalog = load_catalog(settings.catalog)
-    except (ValidationError, CatalogError) as error:
+    except CatalogError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(2) from error
     configure_logs(settings.log_format, settings.log_level)
@@ -39,6 +39,7 @@ def serve() -> None:
         create_app(settings, catalog, drain),
         host=settings.server.host,
         port=settings.server.port,
+        http=BoundedHttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

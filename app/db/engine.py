@@ -5,6 +5,7 @@ across an engine call, an object store call or a stream, and none may be opened 
 """
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,25 @@ def _asyncpg_query(address: URL) -> URL:
     return address.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
 
 
+class _Connection(sqlite3.Connection):
+    """Lets go of its lock when it is closed.
+
+    SQLite keeps a closed connection, and its transaction, alive as long as a statement is open,
+    and a query that is cancelled before its rows are fetched leaves one open.
+    """
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
+
+
 def _sqlite(address: URL) -> AsyncEngine:
     # One connection: SQLite lets one writer in at a time, and waiting for a place in this queue is
     # fair and cheap where waiting for SQLite's lock is neither.
     engine = create_async_engine(
         address,
+        connect_args={"factory": _Connection},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1,
         max_overflow=0,

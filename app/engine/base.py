@@ -9,7 +9,7 @@ EngineError
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from adapters_registry.host import AdapterHost
@@ -104,7 +104,6 @@ class ModelCard:
     max_completion_tokens: int
     fingerprint: str
     """Hash of weights' identity and engine version: changes when answers may change."""
-    features: frozenset[str] = field(default_factory=frozenset)
 
 
 class ChatEngine(Protocol):

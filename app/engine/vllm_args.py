@@ -17,6 +17,9 @@ from app.engine.base import EngineStartError
 # vLLM would take nine tenths of the machine's memory for each engine that runs on the CPU.
 CPU_KV_CACHE_BYTES = 1 << 30
 
+# Templates and tokenizers run in threads: with one, a long prompt would make all others wait.
+RENDERER_THREADS = 4
+
 
 def engine_arguments(spec: ModelSpec) -> dict[str, Any]:
     """Return the keyword arguments of AsyncEngineArgs for this model.
@@ -62,7 +65,11 @@ def _lora(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _defaults() -> dict[str, Any]:
-    defaults: dict[str, Any] = {"scheduling_policy": "priority", "enable_prefix_caching": True}
+    defaults: dict[str, Any] = {
+        "scheduling_policy": "priority",
+        "enable_prefix_caching": True,
+        "renderer_num_workers": RENDERER_THREADS,
+    }
     if current_platform.is_cpu():
         defaults["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
     return defaults

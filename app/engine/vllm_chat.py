@@ -38,6 +38,7 @@ from app.engine.vllm_metrics import stat_logger
 from app.engine.vllm_translation import (
     REFUSED,
     chat_request,
+    check_length,
     finish_reason,
     generate_errors,
     render_errors,
@@ -133,6 +134,7 @@ class VllmChatEngine:
         await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)
 
     async def _render(self, job: ChatJob) -> Any:
+        check_length(job, self._card.context_window)
         request = chat_request(job)
         with render_errors():
             rendered = await self._renderer.render_chat(request)
@@ -201,5 +203,4 @@ def _card(spec: ModelSpec) -> ModelCard:
         fingerprint=fingerprint(
             spec.source, spec.revision, vllm.__version__, engine_arguments(spec)
         ),
-        features=frozenset({"lora"} if spec.lora else ()),
     )

@@ -14,6 +14,8 @@ from vllm.v1.metrics.loggers import PrometheusStatLogger
 
 from app.engine.metrics import EngineMetrics
 
+UNBOUNDED = "vllm:lora_requests_info"
+
 # Two engines may be built at once, and both pass through the one global registry.
 _global_registry_lock = threading.Lock()
 
@@ -25,6 +27,8 @@ def stat_logger(registry: CollectorRegistry) -> type[PrometheusStatLogger]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             with _global_registry_lock:
                 super().__init__(*args, **kwargs)
+                # Its labels list the running adapters: a new series for each combination of them.
+                self.gauge_lora_info = None
                 take_collectors(registry)
 
         def log_engine_initialized(self) -> None:
@@ -39,7 +43,8 @@ def take_collectors(target: CollectorRegistry, source: CollectorRegistry = REGIS
     """Move every `vllm:` collector from one registry to another."""
     for collector in _vllm_collectors(source):
         source.unregister(collector)
-        target.register(collector)
+        if getattr(collector, "_name", "") != UNBOUNDED:
+            target.register(collector)
 
 
 def _vllm_collectors(registry: CollectorRegistry) -> list[Collector]:

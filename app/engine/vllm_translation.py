@@ -35,6 +35,9 @@ REFUSED = "These messages cannot be given to this model: its chat template refus
 TOO_LONG = "Please reduce the length of the messages or completion."
 LENGTH_PARAMETERS = frozenset({"input_text", "input_tokens"})
 
+# Ordinary text has three to five; a text with more on the average is made to cost time.
+MOST_CHARACTERS_PER_TOKEN = 16
+
 # What a model's generation_config.json may set and a ChatJob cannot: the job's own fields have
 # OpenAI's defaults (temperature 1, top_p 1), which win over the model's.
 MODEL_DEFAULTS = ("top_k", "min_p", "repetition_penalty")
@@ -54,6 +57,20 @@ def chat_request(job: ChatJob) -> ChatCompletionRequest:
         )
     except (ValidationError, VLLMClientError) as error:
         raise PromptRefused(REFUSED) from error
+
+
+def check_length(job: ChatJob, context_window: int) -> None:
+    """Refuse text that no tokenizer would fit, before one tries. **Raises:** PromptTooLong."""
+    if _characters(job.messages) > context_window * MOST_CHARACTERS_PER_TOKEN:
+        raise PromptTooLong(TOO_LONG)
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
 
 
 def sampling_params(
@@ -96,6 +113,8 @@ def render_errors() -> Iterator[None]:
         if error.parameter in LENGTH_PARAMETERS:
             raise PromptTooLong(TOO_LONG) from error
         raise PromptRefused(REFUSED) from error
+    except TimeoutError as error:
+        raise EngineOverloaded("the renderer did not come to this request in time") from error
     except (VLLMClientError, ValueError, TypeError, KeyError) as error:
         # Chat templates are programs of the model's author: they fail with these.
         raise PromptRefused(REFUSED) from error

@@ -1,6 +1,7 @@
 """Which bytes are taken as a JSON body, and in which words the others are refused."""
 
 import json
+import time
 from typing import Annotated, Any
 
 import httpx
@@ -201,3 +202,16 @@ async def test_bytes_are_counted_when_no_length_is_declared(app: ASGIApp) -> Non
 async def test_a_senseless_declared_length_makes_no_server_error(app: ASGIApp, length: str) -> None:
     response = await post(app, content=b"{}", headers={"content-length": length})
     assert response.status_code in (200, 413)
+
+
+@pytest.mark.parametrize("unit", [b"[],", b"{},", b"1,", b'"",'])
+def test_a_flood_of_values_is_refused_before_it_is_built(unit: bytes) -> None:
+    body = b'{"value":[' + unit * (5_000_000 // len(unit)) + b"1]}"
+    started = time.process_time()
+    assert "values" in refusal(body)
+    assert time.process_time() - started < 0.5
+
+
+def test_separators_inside_a_text_are_no_values() -> None:
+    text = '[{,"\\' * MAX_VALUES
+    assert parse(Anything, json.dumps({"value": text}).encode()).value == text

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from app.api.chat.schemas import ChatCompletion, ChatCompletionRequest
-from app.api.chat.transport import EventStream, unless_disconnected
 from app.dependencies import CallerDep, ChatServiceDep, RequestIdDep
 from app.json_body import json_body
+from app.transport import EventStream, unless_disconnected
 
 router = APIRouter(prefix="/chat")
 

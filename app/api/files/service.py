@@ -147,8 +147,10 @@ class FilesService:
             raise ApiError(413, message, param="file", code="request_too_large")
 
     async def _take_back(self, org_id: str, file_id: str) -> None:
-        await self._delete_row(org_id, file_id)
-        await self._delete_object(file_id)
+        try:
+            await self._delete_row(org_id, file_id)
+        finally:
+            await self._delete_object(file_id)
 
     async def _delete_row(self, org_id: str, file_id: str) -> bool:
         async with self._sessions.begin() as session:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from app.api.fine_tunings.schemas import (
     CreateFineTuningRequest,
@@ -13,6 +13,7 @@ from app.api.fine_tunings.schemas import (
 )
 from app.dependencies import AdapterServiceDep, CallerDep
 from app.json_body import json_body
+from app.transport import unless_disconnected
 
 router = APIRouter(prefix="/fine_tunings")
 
@@ -20,15 +21,17 @@ Body = Annotated[CreateFineTuningRequest, json_body(CreateFineTuningRequest)]
 
 
 @router.post("")
-async def create(caller: CallerDep, adapters: AdapterServiceDep, body: Body) -> FineTuningObject:
+async def create(
+    request: Request, caller: CallerDep, adapters: AdapterServiceDep, body: Body
+) -> FineTuningObject:
     """Register an uploaded adapter; answers once the engine has generated with it."""
-    row = await adapters.register(
+    registration = adapters.register(
         caller.org_id,
         name=body.name,
         base_model=body.base_model,
         input_file_id=body.input_file_id,
     )
-    return FineTuningObject.of(row)
+    return FineTuningObject.of(await unless_disconnected(request.receive, registration))
 
 
 @router.get("")

@@ -6,7 +6,7 @@ from app.adapters.service import AdapterService
 from app.api.models.schemas import Model, ModelList
 from app.db.tables import FineTuningRow
 from app.engine.base import ChatEngine, ModelCard
-from app.errors import ApiError, model_not_found
+from app.errors import ApiError, invalid_request, model_not_found
 
 
 class ModelsService:
@@ -43,6 +43,9 @@ class ModelsService:
                 403, "Base models cannot be deleted.", type="permissions_error", param="model"
             )
         row = await self._adapters.get_model(org_id, model)
+        if row.fine_tuned_model != model:
+            message = f"`{model}` is an alias: delete its versions by their own ids."
+            raise invalid_request(message, param="model")
         await self._adapters.delete(org_id, row.id)
 
     def _base(self, card: ModelCard) -> Model:

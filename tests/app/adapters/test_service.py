@@ -12,9 +12,10 @@ import pytest
 
 from adapters_registry.cache import DiskCache
 from adapters_registry.directory import DirectoryStore
-from adapters_registry.errors import InvalidAdapter, ObjectNotFound
+from adapters_registry.errors import InvalidAdapter, ObjectNotFound, StoreUnavailable
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.testing import RecordingHost
+from app.adapters import service
 from app.adapters.publisher import AdapterPublisher
 from app.adapters.resolver import ModelResolver
 from app.adapters.service import AdapterService
@@ -54,6 +55,7 @@ class World:
 
     service: AdapterService
     resolver: ModelResolver
+    registry: AdapterRegistry
     engine: ScriptedEngine
     host: RecordingHost
     store: DirectoryStore
@@ -113,11 +115,11 @@ async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
                 raise not_found("file", file_id)
             return made.uploads[file_id]
 
-        service = AdapterService(database.sessions, publisher, {BASE: engine}, upload_key)
+        adapters = AdapterService(database.sessions, publisher, {BASE: engine}, upload_key)
         resolver = ModelResolver({BASE: engine}, database.sessions)
-        made = World(service, resolver, engine, host, store, org_id, tmp_path)
+        made = World(adapters, resolver, registry, engine, host, store, org_id, tmp_path)
         yield made
-        await service.close()
+        await adapters.close()
         await registry.close()
 
 
@@ -263,3 +265,60 @@ async def assert_nothing_is_left(world: World) -> None:
     assert await world.service.all_of(world.org_id) == []
     with suppress(FileNotFoundError):
         assert list((world.room / "work").iterdir()) == []
+
+
+async def test_a_store_that_fails_during_a_removal_does_not_bar_the_content(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await world.upload()
+    model = await world.register(file_id)
+
+    async def unavailable(key: str) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "delete", unavailable)
+        row = await world.service.get_model(world.org_id, model)
+        await world.service.delete(world.org_id, row.id)
+        await asyncio.gather(*world.service._removals, return_exceptions=True)
+
+    assert await world.register(file_id) == model
+
+
+async def test_a_removal_that_waits_for_a_stream_holds_up_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CONTENT_WAIT_SECONDS", 0.05)
+    file_id, others = await world.upload(seed=1), await world.upload(seed=2)
+    model = await world.register(file_id)
+    resolved = await world.resolver.resolve(world.org_id, model)
+    assert resolved.version is not None
+    async with world.registry.lease(resolved.version):
+        row = await world.service.get_model(world.org_id, model)
+        await world.service.delete(world.org_id, row.id)
+        (removal,) = world.service._removals
+        await asyncio.sleep(0)
+
+        attempts = [world.register(file_id) for _ in range(3)]
+        refusals = await asyncio.gather(*attempts, return_exceptions=True)
+        assert {getattr(refusal, "status", None) for refusal in refusals} == {503}
+        assert await world.register(others, "other")
+
+    await removal
+    assert await world.register(file_id) == model
+
+
+@pytest.mark.parametrize("id", ["\0", "ft_", "ft_\0", "x" * 5000, "ft:\0", "ft:b:o/n"])
+async def test_an_id_that_cannot_be_one_is_not_found(world: World, id: str) -> None:
+    for find in (world.service.get, world.service.get_model):
+        with pytest.raises(ApiError) as caught:
+            await find(world.org_id, id)
+        assert caught.value.status == 404
+
+
+async def test_a_version_is_found_by_its_alias(world: World) -> None:
+    model = await world.register(await world.upload())
+
+    found = await world.service.get_model(world.org_id, model.rpartition("-")[0])
+
+    assert found.fine_tuned_model == model

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.db.engine import Database, database_url
 from app.db.errors import DatabaseUnavailable, InvalidDatabaseUrl
+from app.db.migrate import migrate
 from app.db.tables import FileRow, OrganizationRow
 from app.settings import DatabaseSettings
 from tests.fixtures.databases import Postgres
@@ -161,3 +163,20 @@ def test_the_url_of_a_provider_is_understood() -> None:
     database = Database("postgres://user:secret@host/name?sslmode=require")
     assert database.engine.url.drivername == "postgresql+asyncpg"
     assert database.engine.url.query == {"ssl": "require"}
+
+
+async def test_queries_cancelled_at_any_moment_leave_sqlite_unlocked(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/database.sqlite3")
+    await migrate(database)
+    async with database.sessions.begin() as session:
+        session.add(organization(1))
+    random = Random(1)
+    async with asyncio.timeout(20):
+        for _ in range(150):
+            waits = (random.random() * 0.006 for _ in range(3))
+            queries = [asyncio.wait_for(count(database), wait) for wait in waits]
+            await asyncio.gather(*queries, return_exceptions=True)
+        assert await count(database) == 1
+        async with database.sessions.begin() as session:
+            session.add(organization(2))
+    await database.close()

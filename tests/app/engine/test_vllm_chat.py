@@ -161,7 +161,6 @@ async def test_the_card_says_what_the_catalog_says(tiny_engine: TinyEngine):
         CONTEXT,
         CONTEXT,
     )
-    assert card.features == {"lora"}
 
 
 async def test_vllms_metrics_carry_the_models_name(tiny_engine: TinyEngine):
@@ -171,3 +170,4 @@ async def test_vllms_metrics_carry_the_models_name(tiny_engine: TinyEngine):
     (line,) = (line for line in lines if line.startswith(head))
     assert float(line.removeprefix(head)) >= GREEDY.max_tokens
     assert any(line.startswith("vllm:cache_config_info{") for line in lines)
+    assert not any("lora_requests_info" in line for line in lines)

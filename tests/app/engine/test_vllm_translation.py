@@ -174,3 +174,14 @@ def test_usage_comes_from_the_engines_clocks(finished: Callable[..., RequestOutp
     usage = translation.usage(output, completion_tokens=6)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 6, 2)
     assert (usage.queue_seconds, usage.prompt_seconds, usage.completion_seconds) == (0.5, 2.0, 4.0)
+
+
+def test_text_that_no_tokenizer_would_fit_is_refused_before_one_tries():
+    context = 100
+    most = context * translation.MOST_CHARACTERS_PER_TOKEN
+    parts = [{"type": "text", "text": "x" * (most // 2)}] * 2
+    for content in ("x" * (most + 1), parts):
+        with pytest.raises(PromptTooLong):
+            translation.check_length(_job(messages=[{"role": "user", "content": content}]), context)
+    short = [{"role": "user", "content": "x" * (most // 2)}]
+    translation.check_length(_job(messages=short), context)

@@ -11,6 +11,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
+SEND_SECONDS = 60.0
+"""How long a client may leave sent bytes unread before it counts as gone."""
+
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Await `work`, but cancel it, and wait for its end, when the client goes away.
@@ -61,6 +64,7 @@ class EventStream(Response):
 
 async def _deliver(send: Send, message: Message) -> None:
     try:
-        await send(message)
-    except OSError:
+        async with asyncio.timeout(SEND_SECONDS):
+            await send(message)
+    except (OSError, TimeoutError):
         raise ClientDisconnect from None

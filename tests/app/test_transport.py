@@ -7,7 +7,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from app.api.chat.transport import EventStream, unless_disconnected
+from app import transport
+from app.transport import EventStream, unless_disconnected
 
 SCOPE = {"type": "http"}
 
@@ -153,4 +154,24 @@ async def test_a_send_that_fails_means_that_the_client_left(wire: Wire) -> None:
             raise OSError("broken pipe")
 
     await EventStream(frames())(SCOPE, wire.receive, send)
+    assert closed.is_set()
+
+
+async def test_a_reader_who_takes_nothing_for_long_counts_as_gone(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SEND_SECONDS", 0.01)
+    closed = asyncio.Event()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+        finally:
+            closed.set()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    await asyncio.wait_for(EventStream(frames())(SCOPE, wire.receive, send), 10)
     assert closed.is_set()

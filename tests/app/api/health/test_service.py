@@ -1,0 +1,70 @@
+"""Readiness: every part is asked, at the same time, and not more often than needed."""
+
+import asyncio
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from app.api.health import service
+from app.api.health.service import HealthService
+
+
+class Part:
+    """A part that works, fails or hangs, and counts how often it was asked."""
+
+    def __init__(self, error: Exception | None = None, *, hangs: bool = False) -> None:
+        self.error = error
+        self.hangs = hangs
+        self.asked = 0
+
+    async def check(self) -> None:
+        self.asked += 1
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error:
+            raise self.error
+
+
+async def test_the_parts_that_fail_are_named() -> None:
+    parts = {"database": Part(), "store": Part(OSError("no route")), "model a": Part()}
+    health = HealthService({name: part.check for name, part in parts.items()}, [])
+
+    assert await health.failing() == ["store"]
+
+
+async def test_a_part_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CHECK_TIMEOUT_SECONDS", 0.01)
+    health = HealthService({"store": Part(hangs=True).check}, [])
+
+    assert await health.failing() == ["store"]
+
+
+async def test_many_probes_at_once_ask_each_part_once() -> None:
+    part = Part()
+    health = HealthService({"database": part.check}, [])
+
+    answers = await asyncio.gather(*(health.failing() for _ in range(50)))
+
+    assert answers == [[]] * 50
+    assert part.asked == 1
+
+
+async def test_an_old_answer_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "FRESH_SECONDS", -1.0)
+    part = Part()
+    health = HealthService({"database": part.check}, [])
+    await health.failing()
+    part.error = OSError("gone")
+
+    assert await health.failing() == ["database"]
+
+
+def test_all_registries_are_one_text() -> None:
+    registries = [CollectorRegistry(), CollectorRegistry()]
+    for number, registry in enumerate(registries):
+        Counter(f"metric_{number}", "A metric.", registry=registry).inc()
+
+    text = HealthService({}, registries).metrics().decode()
+
+    assert "metric_0_total 1.0" in text
+    assert "metric_1_total 1.0" in text

@@ -1,0 +1,51 @@
+"""Settings refuse what they do not know, and never repeat a value: it may be a secret."""
+
+import pytest
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "named"),
+    [
+        ("LORA_API_CATALOGUE", "LORA_API_CATALOGUE"),
+        ("LORA_API_SERVR__PORT", "LORA_API_SERVR__PORT"),
+        ("LORA_API_SERVER__PORTT", "server.portt"),
+        ("LORA_API_SERVER__PORT", "server.port"),
+        ("LORA_API_STORE__KIND", "store.kind"),
+    ],
+)
+def test_an_unknown_or_wrong_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, named: str
+) -> None:
+    monkeypatch.setenv(variable, "eight thousand")
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert named in str(caught.value)
+
+
+def test_a_refused_secret_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_API_AUTH__SECRET", "tooshortsecret")
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    assert "32 or more" in str(caught.value)
+    assert "tooshortsecret" not in str(caught.value)
+
+
+def test_an_s3_store_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_API_STORE__KIND", "s3")
+
+    with pytest.raises(ValidationError, match="LORA_API_STORE__BUCKET"):
+        Settings()
+
+
+def test_the_clients_own_variables_may_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_API_KEY", "gsk_x")
+    monkeypatch.setenv("LORA_API_BASE_URL", "http://127.0.0.1:8000")
+
+    assert Settings().server.port == 8000
