@@ -6,6 +6,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 # Without local variables: they hold keys and prompts.
+PLAIN = structlog.dev.plain_traceback
 TRACEBACKS = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 
 
@@ -20,7 +21,7 @@ def configure_logs(log_format: str, level: str) -> None:
     renderer: list[structlog.typing.Processor] = (
         [TRACEBACKS, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [structlog.dev.ConsoleRenderer(colors=False, exception_formatter=PLAIN)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -1,6 +1,5 @@
 """From an Authorization header to a caller."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from app.auth.errors import InvalidApiKey
 from app.auth.keys import new_key
 from app.auth.service import KeyService, MintedKey
 from app.db.engine import Database
+from tests.stopwatch import cpu_time
 
 PEPPER = b"p" * 32
 
@@ -169,10 +169,10 @@ async def test_an_absurdly_long_header_costs_next_to_nothing(
     authenticator: Authenticator,
 ) -> None:
     header = "Bearer " + "a" * 10_000_000
-    began = time.process_time()
-    for _ in range(100):
-        assert await refused(authenticator, header)
-    assert time.process_time() - began < 0.1
+    with cpu_time() as watch:
+        for _ in range(100):
+            assert await refused(authenticator, header)
+    assert watch.seconds < 0.1
 
 
 async def test_a_refusal_does_not_repeat_the_key(authenticator: Authenticator) -> None:
