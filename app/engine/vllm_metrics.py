@@ -12,8 +12,6 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.registry import Collector
 from vllm.v1.metrics.loggers import PrometheusStatLogger
 
-from app.engine.metrics import EngineMetrics
-
 UNBOUNDED = "vllm:lora_requests_info"
 
 # Two engines may be built at once, and both pass through the one global registry.
@@ -53,6 +51,3 @@ def _vllm_collectors(registry: CollectorRegistry) -> list[Collector]:
         for collector in list(registry._collector_to_names)
         if str(getattr(collector, "_name", "")).startswith("vllm:")
     ]
-
-
-__all__ = ["EngineMetrics", "stat_logger", "take_collectors"]
