@@ -24,6 +24,10 @@ _MEMBERS = (CONFIG_FILE, WEIGHTS_FILE)
 _COPY_BYTES = 64 << 10
 _MAX_READ_BYTES = 128 << 10
 _LOCAL_HEADER_BYTES = 30
+_END_RECORD = struct.Struct("<4s4HIIH")
+_END_SIGNATURE = b"PK\x05\x06"
+_IN_ZIP64 = 0xFFFF
+"""Says that the number stands in the 64-bit end record."""
 _ENCRYPTED_FLAGS = 0x1 | 0x40 | 0x2000
 _PATCH_FLAG = 0x20
 _DOS_DIRECTORY = 0x10
@@ -39,6 +43,7 @@ def extract(archive: Path, destination: Path, *, max_bytes: int) -> None:
     """
     with _BoundedFile(archive) as file, _zip_errors(), zipfile.ZipFile(file) as opened:
         members = _members(opened)
+        _check_end_record(file, len(members), opened.comment)
         _check_spans(members, file, opened.start_dir)
         room = max_bytes
         for member in sorted(members, key=lambda info: info.filename):
@@ -89,11 +94,16 @@ def _members(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         if mode not in (0, stat.S_IFREG) or member.external_attr & _DOS_DIRECTORY:
             raise _wrong_members(names, f"{member.orig_filename} is not a plain file.")
         if member.filename != member.orig_filename or _has_unicode_path(member.extra):
-            raise _invalid("a member has a second name")
+            raise _invalid(f"{member.filename!a} has a second name")
         if member.flag_bits & (_ENCRYPTED_FLAGS | _PATCH_FLAG):
-            raise _invalid("it is encrypted")
+            raise _invalid(f"{member.filename} is encrypted; upload it without a password")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _invalid("it uses a compression other than deflate")
+            raise _invalid(
+                f"{member.filename} uses compression method {member.compress_type};"
+                f" 0 (stored) or 8 (deflate) is expected"
+            )
+        if member.volume:
+            raise _invalid("it is split over several disks")
     return members
 
 
@@ -106,9 +116,27 @@ def _has_unicode_path(extra: bytes) -> bool:
     return False
 
 
+def _check_end_record(file: io.FileIO, members: int, comment: bytes) -> None:
+    """The file must end with the end record and its comment, and be one disk of one."""
+    file.seek(-_END_RECORD.size - len(comment), io.SEEK_END)
+    signature, *numbers = _END_RECORD.unpack(file.read(_END_RECORD.size))
+    disk, directory_disk, here, in_all, _, _, comment_bytes = numbers
+    if signature != _END_SIGNATURE or comment_bytes != len(comment):
+        raise _invalid("bytes follow its end record, or are missing there")
+    if not {disk, directory_disk} <= {0, _IN_ZIP64}:
+        raise _invalid("it is split over several disks")
+    if not {here, in_all} <= {members, _IN_ZIP64}:
+        raise _invalid(f"its end record counts {in_all} members; it holds {members}")
+
+
 def _check_spans(members: list[zipfile.ZipInfo], file: io.FileIO, directory_start: int) -> None:
-    """Each member's bytes, its local header included, must be its own and before the directory."""
+    """Each member's bytes, its local header included, must be its own and before the directory.
+
+    The first one's must be the file's first, so that the file is a ZIP and nothing else besides.
+    """
     spans = sorted(_span(member, file) for member in members)
+    if spans[0][0] != 0:
+        raise _invalid("bytes stand before its first member")
     ends = [end for _, end in spans]
     starts = [start for start, _ in spans[1:]] + [directory_start]
     if any(end > start for end, start in zip(ends, starts, strict=True)):
@@ -137,10 +165,13 @@ def _copy(source: IO[bytes], target: Path, claimed: int, limit: int) -> int:
                 break
             file.write(chunk)
     if max(claimed, written) > limit:
-        message = f"{target.name} is larger than the {limit} bytes allowed for it."
+        message = (
+            f"{target.name} holds at least {max(claimed, written)} bytes; {limit} are allowed."
+            " Save the adapter alone, in half precision, without the base model."
+        )
         raise InvalidAdapter("too_large", message, param=target.name)
     if written != claimed:
-        raise _invalid("a member is shorter than it says")
+        raise _invalid(f"{target.name} has {written} bytes; its entry says {claimed}")
     return written
 
 
@@ -166,4 +197,5 @@ def _advice(names: list[str]) -> str:
 
 
 def _invalid(reason: str) -> InvalidAdapter:
-    return InvalidAdapter("zip_invalid", f"The ZIP cannot be read: {reason}.", param="file")
+    message = f"The ZIP cannot be read: {reason}. Pack the two files again with a plain ZIP tool."
+    return InvalidAdapter("zip_invalid", message, param="file")

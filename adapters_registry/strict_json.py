@@ -3,6 +3,8 @@
 import json
 from typing import Any, NoReturn
 
+_SHOWN_CHARACTERS = 100
+
 
 def parse_object(raw: bytes) -> dict[str, Any]:
     """Parse one JSON object.
@@ -21,6 +23,16 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def shown(value: object) -> str:
+    """Return a parsed value for a message: JSON in printable ASCII, bounded in length."""
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        return f"{kind} of {len(value)}" if value else f"an empty {kind.split()[1]}"
+    text = json.dumps(value[:_SHOWN_CHARACTERS] if isinstance(value, str) else value)
+    text = text.replace("\x7f", "\\u007f")
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

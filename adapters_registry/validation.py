@@ -13,7 +13,7 @@ from pathlib import Path
 from adapters_registry.adapter_config import canonical_config, read_config
 from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import InvalidAdapter
-from adapters_registry.lora_tensors import LoraMatrix, check_finite, check_tensors
+from adapters_registry.lora_tensors import LoraMatrix, check_tensors, check_values
 from adapters_registry.safetensors_header import TensorInfo, read_header
 from adapters_registry.types import (
     CONFIG_FILE,
@@ -26,23 +26,32 @@ from adapters_registry.types import (
 
 
 def canonicalise(
-    directory: Path, *, base_model: str, shapes: LinearShapes, ranks: Collection[int]
+    directory: Path,
+    *,
+    base_model: str,
+    shapes: LinearShapes,
+    ranks: Collection[int],
+    foreign_bases: Collection[str] = (),
 ) -> Artifact:
     """Check both files in `directory`, which is the caller's own, and make them canonical.
 
     Blocking: reads the weights twice. After an error the directory is of no further use.
-    `base_model_name_or_path` is not compared: people train on hub names or local paths.
+    `foreign_bases` are names of other models (ids, sources, hub names): an adapter that says it was
+    trained on one of them is refused. Any other name is accepted, as people train on local paths
+    and on quantised copies.
 
     **Raises:** InvalidAdapter, with the code of the first rule that is broken.
     """
-    uploaded = read_config(directory / CONFIG_FILE, ranks=ranks)
+    uploaded = read_config(
+        directory / CONFIG_FILE, base_model=base_model, foreign_bases=foreign_bases, ranks=ranks
+    )
     weights = directory / WEIGHTS_FILE
     if not weights.is_file():
-        message = f"{WEIGHTS_FILE} is missing."
+        message = f"{WEIGHTS_FILE} is missing; save the weights as safetensors under this name."
         raise InvalidAdapter("safetensors_invalid", message, param=WEIGHTS_FILE)
-    header = read_header(weights, max_tensors=2 * len(shapes))
+    header = read_header(weights)
     matrices = check_tensors(header, shapes=shapes, rank=uploaded.rank)
-    check_finite(weights, header)
+    check_values(weights, header, matrices, scaling=uploaded.scaling)
     if any(matrix.canonical_name != name for name, matrix in matrices.items()):
         _rename(weights, header, matrices)
     targets = sorted({matrix.module.rpartition(".")[2] for matrix in matrices.values()})

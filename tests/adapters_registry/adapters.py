@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
-from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, LinearShapes
+from adapters_registry.errors import InvalidAdapter
+from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Artifact, LinearShapes
+from adapters_registry.validation import canonicalise
 
 SHAPES: LinearShapes = {
     "model.layers.0.self_attn.q_proj": (64, 64),
@@ -16,6 +19,9 @@ SHAPES: LinearShapes = {
     "model.layers.1.mlp.down_proj": (128, 64),
 }
 """Three layers of an imagined base model, no two alike."""
+RANKS = (4, 8, 16)
+Q_A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+Q_B = Q_A.replace("lora_A", "lora_B")
 
 
 def lora_tensors(
@@ -45,3 +51,21 @@ def write_adapter(
     fields = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, **(config or {})}
     (directory / CONFIG_FILE).write_text(json.dumps(fields))
     return directory
+
+
+def accept(directory: Path, shapes: LinearShapes = SHAPES) -> Artifact:
+    """Make an adapter for the model `tiny` canonical."""
+    return canonicalise(directory, base_model="tiny", shapes=shapes, ranks=RANKS)
+
+
+def refusal(directory: Path, shapes: LinearShapes = SHAPES) -> InvalidAdapter:
+    """Return why an adapter is refused; what is said may be shown to its owner."""
+    with pytest.raises(InvalidAdapter) as caught:
+        accept(directory, shapes)
+    error = caught.value
+    assert error.message.isascii()
+    assert error.message.isprintable()
+    assert error.message.endswith(".")
+    assert error.param
+    assert str(directory) not in error.message
+    return error

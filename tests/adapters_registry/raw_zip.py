@@ -24,6 +24,7 @@ class Member:
     size: int | None = None
     stored_size: int | None = None
     offset: int | None = None
+    disk: int = 0
     written_at: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Member:
 
     def central(self) -> bytes:
         offset = self.written_at if self.offset is None else self.offset
-        lengths = struct.pack("<HHHHH", len(self.name), len(self.extra), 0, 0, 0)
+        lengths = struct.pack("<HHHHH", len(self.name), len(self.extra), 0, self.disk, 0)
         place = struct.pack("<II", self.attributes, offset)
         head = CENTRAL + struct.pack("<H", 3 << 8) + self._common()
         return head + lengths + place + self.name + self.extra
@@ -49,9 +50,11 @@ class Member:
         return struct.pack("<HHHHHIII", 20, self.flags, self.method, 0, 33, *clipped)
 
 
-def deflate(data: bytes) -> bytes:
+def deflate(data: bytes, *, finish: bool = True) -> bytes:
+    """Compress; what is not finished may be followed by more of its kind."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return compressor.compress(data) + compressor.flush()
+    body = compressor.compress(data)
+    return body + compressor.flush(zlib.Z_FINISH if finish else zlib.Z_FULL_FLUSH)
 
 
 def build(
@@ -61,6 +64,9 @@ def build(
     directory_bytes: int | None = None,
     directory_at: int | None = None,
     zip64: bytes = b"",
+    disk: int = 0,
+    comment: bytes = b"",
+    comment_bytes: int | None = None,
 ) -> bytes:
     """Put members, directory and end record together; the keywords replace what is true."""
     body = before
@@ -71,8 +77,9 @@ def build(
     count = len(members) if entries is None else entries
     length = len(directory) if directory_bytes is None else directory_bytes
     start = len(body) if directory_at is None else directory_at
-    end = END + struct.pack("<HHHHIIH", 0, 0, count, count, length, start, 0)
-    return body + directory + zip64 + end
+    said = len(comment) if comment_bytes is None else comment_bytes
+    end = END + struct.pack("<HHHHIIH", disk, disk, count, count, length, start, said)
+    return body + directory + zip64 + end + comment
 
 
 def zip64_end(*, entries: int, directory_bytes: int, directory_at: int, record_at: int) -> bytes:

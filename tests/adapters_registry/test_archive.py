@@ -131,6 +131,13 @@ UNREADABLE: dict[str, Callable[[], bytes]] = {
         extra=extra(0x7075, b"\x01\0\0\0\0evil.py")
     ),
     "a broken zip64 field": lambda: both_with(extra=extra(1, b"\0"), size=0xFFFFFFFF),
+    "bytes before its first member": lambda: build(config(), weights(), before=b"#!/bin/sh"),
+    "bytes before it that nothing counts": lambda: b"#!/bin/sh" + build(config(), weights()),
+    "bytes after its end": lambda: build(config(), weights()) + b"\0",
+    "a comment that is not there": lambda: build(config(), weights(), comment_bytes=9),
+    "the second disk of several": lambda: build(config(), weights(), disk=1),
+    "a member on another disk": lambda: both_with(disk=1),
+    "a wrong count of members": lambda: build(config(), weights(), entries=3),
     "encryption": lambda: both_with(flags=0x1),
     "strong encryption": lambda: both_with(flags=0x41),
     "a hidden directory": encrypted_by_directory_flag,
@@ -258,6 +265,15 @@ def test_true_zip64_end_record_is_read(tmp_path: Path, destination: Path) -> Non
     length = plain.rindex(END) - directory_at
     archive = tmp_path / "upload.zip"
     archive.write_bytes(zip64_claiming(2, length, directory_at))
+
+    extract(archive, destination, max_bytes=MAX_BYTES)
+
+    assert (destination / WEIGHTS_FILE).read_bytes() == DATA
+
+
+def test_comment_is_allowed(tmp_path: Path, destination: Path) -> None:
+    archive = tmp_path / "upload.zip"
+    archive.write_bytes(build(config(), weights(), comment=b"made by a tool"))
 
     extract(archive, destination, max_bytes=MAX_BYTES)
 

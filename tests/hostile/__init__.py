@@ -1,0 +1,1 @@
+"""Uploads that must be refused, made by code: no hostile file is kept in the repository."""
