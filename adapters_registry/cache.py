@@ -4,7 +4,8 @@ The directory itself is the only state, so a crash loses nothing and processes m
 entry appears and goes by one rename: it is whole or not there. A pin is a shared `flock` on the
 entry's directory and removal takes the exclusive one, so no process can remove what another reads,
 and the pins of a dead process end with it. `root` must be on a local file system. Refused: an entry
-whose bytes do not have the digest that names it.
+whose bytes do not have the digest that names it. They are hashed when they come, and once more at
+the first use of an entry that another process left.
 """
 
 import asyncio
@@ -13,24 +14,27 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple, Self
 from uuid import uuid4
 
 from adapters_registry import entry
-from adapters_registry.artifacts import ARTIFACT_FILES, artifact_key
+from adapters_registry.artifacts import ARTIFACT_FILES
 from adapters_registry.digest import artifact_digest
-from adapters_registry.errors import AdapterCapacityExceeded, ObjectCorrupt, StoreError
+from adapters_registry.download import DEFAULT_RETRIES, Downloader, OnRefused, Retries, ignore
+from adapters_registry.errors import AdapterCapacityExceeded, ObjectCorrupt
 from adapters_registry.store import ObjectStore
-from adapters_registry.types import Artifact, Digest, Tier
+from adapters_registry.tasks import SharedTasks
+from adapters_registry.types import AdapterVersion, Artifact, Digest, Tier
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ALREADY_THERE = (errno.ENOTEMPTY, errno.EEXIST)
-_FETCH_ATTEMPTS = 3
+_ATTEMPTS = 3
 
 
 class Pin:
@@ -50,12 +54,26 @@ class Pin:
 
 
 class DiskCache:
-    """Content-addressed directories, removed least recently used first, never while pinned."""
+    """Content-addressed directories, removed least recently used first, never while pinned.
 
-    def __init__(self, root: Path, store: ObjectStore, *, max_bytes: int) -> None:
+    `on_refused` is called in the event loop with why a copy was refused, once for each copy.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        store: ObjectStore,
+        *,
+        max_bytes: int,
+        retries: Retries = DEFAULT_RETRIES,
+        on_refused: OnRefused = ignore,
+    ) -> None:
         self._root = root.absolute()
         self._temp_root = self._root / "tmp"
-        self._store = store
+        self._downloader = Downloader(store, retries=retries, on_refused=on_refused)
+        self._on_refused = on_refused
+        self._inspections = SharedTasks()
+        self._verified: set[Digest] = set()
         self._max_bytes = max_bytes
         self._used_bytes = 0
         self._changing = threading.Lock()
@@ -67,11 +85,15 @@ class DiskCache:
         return self._used_bytes
 
     async def open(self) -> None:
-        """Remove what crashed processes left, adopt whole entries and meet the budget."""
+        """Remove what crashed processes left, adopt whole entries and meet the budget.
+
+        The store is not asked: what is on disk is served while the store is down.
+        """
         await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
         """Remove this process's temporary files; entries and pins stay."""
+        await self._inspections.close()
         if self._session is not None:
             path, lock = self._session
             self._session = None
@@ -85,8 +107,8 @@ class DiskCache:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def fetch(self, digest: Digest) -> Pin:
-        """Return the artifact's pinned directory, downloaded and verified where it is missing.
+    async def fetch(self, version: AdapterVersion) -> Pin:
+        """Return the version's pinned directory, downloaded and verified where it is missing.
 
         The pin is the caller's to release. Cancelling keeps nothing half done. Concurrent calls
         for one digest each download; single flight is the registry's.
@@ -94,26 +116,50 @@ class DiskCache:
         **Raises:** ObjectNotFound, ObjectCorrupt, StoreUnavailable; AdapterCapacityExceeded where
         the budget is pinned or the disk is full.
         """
-        tier = Tier.DISK
-        for _ in range(_FETCH_ATTEMPTS):
-            # Some system calls on a local directory: a thread would cost more, and a cancelled
-            # caller could lose the descriptor that it returns.
-            if (pin := self._pin(digest, tier)) is not None:
-                return pin
-            await self._download(digest)
-            tier = Tier.STORE
-        raise AdapterCapacityExceeded("the disk cache is too small for what is being fetched")
+        return await self._obtain(version.digest, partial(self._download, version), Tier.STORE)
 
-    async def add(self, artifact: Artifact) -> None:
-        """Copy a validated artifact in, so that its first lease needs no download.
+    async def add(self, artifact: Artifact) -> Pin:
+        """Copy a validated artifact in and pin it, so that its first lease needs no download.
 
         **Raises:** ObjectCorrupt, AdapterCapacityExceeded.
         """
-        await asyncio.to_thread(self._add, artifact)
+        copy = partial(asyncio.to_thread, self._add, artifact)
+        return await self._obtain(artifact.version.digest, copy, Tier.DISK)
 
     async def remove(self, digest: Digest) -> bool:
         """Remove the entry; False where it is pinned, by any process, and so stays."""
         return await asyncio.to_thread(self._remove, digest)
+
+    async def unused(self, seconds: float) -> list[Digest]:
+        """Return the entries that were neither pinned nor released for so long.
+
+        One that has been pinned all that time is among them: `remove` leaves it.
+        """
+        return await asyncio.to_thread(self._unused, seconds)
+
+    async def _obtain(
+        self, digest: Digest, bring: Callable[[], Awaitable[None]], brought: Tier
+    ) -> Pin:
+        path, tier = self._path(digest), Tier.DISK
+        for _ in range(_ATTEMPTS):
+            if digest not in self._verified and entry.is_whole(path):
+                await self._inspect(digest)
+            # Some system calls on a local directory: a thread would cost more, and a cancelled
+            # caller could lose the descriptor that it returns.
+            if digest in self._verified and (pin := _pin(path, tier)) is not None:
+                return pin
+            await bring()
+            tier = brought
+        raise AdapterCapacityExceeded("the disk cache is too small for what is being fetched")
+
+    async def _inspect(self, digest: Digest) -> None:
+        """Hash an entry that another process left; one that is wrong goes."""
+
+        async def inspect() -> None:
+            if await asyncio.to_thread(self._discard_if_wrong, digest):
+                self._on_refused("corrupt")
+
+        await asyncio.shield(self._inspections.begin(digest, inspect))
 
     def _open(self) -> None:
         self._temp_root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,74 +188,41 @@ class DiskCache:
             raise RuntimeError("the disk cache is not open")
         return self._session[0] / uuid4().hex
 
-    def _pin(self, digest: Digest, tier: Tier) -> Pin | None:
-        path = self._path(digest)
-        lock = entry.try_lock(path, entry.SHARED)
-        if lock is None:
-            return None
-        if not entry.is_whole(path):
-            entry.unlock(lock)
-            return None
-        os.utime(lock)
-        return Pin(path, tier, lock)
-
-    async def _download(self, digest: Digest) -> None:
+    async def _download(self, version: AdapterVersion) -> None:
         temp = self._temp()
         try:
-            await asyncio.to_thread(temp.mkdir)
-            await self._get_files(digest, temp)
-            await asyncio.to_thread(self._place, temp, digest)
-        except (OSError, StoreError) as error:
-            if _is_disk_full(error):
-                raise AdapterCapacityExceeded("the disk of the adapter cache is full") from error
-            raise
+            await self._downloader.download(version, temp)
+            with entry.room_on_disk():
+                await asyncio.to_thread(self._place, temp, version.digest)
         finally:
             await asyncio.to_thread(shutil.rmtree, temp, ignore_errors=True)
 
-    async def _get_files(self, digest: Digest, temp: Path) -> None:
-        gets = [
-            asyncio.ensure_future(self._store.get(artifact_key(digest, file), temp / file))
-            for file in ARTIFACT_FILES
-        ]
-        try:
-            await asyncio.gather(*gets)
-        finally:
-            for get in gets:
-                get.cancel()
-            await asyncio.wait(gets)
-
     def _add(self, artifact: Artifact) -> None:
-        digest = artifact.version.digest
-        if entry.is_whole(self._path(digest)):
-            return
-        temp = self._temp()
+        digest, temp = artifact.version.digest, self._temp()
         try:
-            temp.mkdir()
-            for file in ARTIFACT_FILES:
-                shutil.copyfile(artifact.directory / file, temp / file)
-            self._place(temp, digest)
-        except OSError as error:
-            if _is_disk_full(error):
-                raise AdapterCapacityExceeded("the disk of the adapter cache is full") from error
-            raise
+            with entry.room_on_disk():
+                temp.mkdir()
+                for file in ARTIFACT_FILES:
+                    shutil.copyfile(artifact.directory / file, temp / file)
+                if artifact_digest(temp) != digest:
+                    raise ObjectCorrupt(str(digest))
+                self._place(temp, digest)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
 
     def _place(self, temp: Path, digest: Digest) -> None:
-        """Verify a directory and make it the entry, or leave the entry that won the race."""
+        """Make a verified directory the entry, or leave the entry that won the race."""
         # Under a name of its own first: the clean-up of a cancelled caller, which may run while
         # this thread does, then finds nothing to take away.
         whole = temp.rename(temp.with_suffix(".whole"))
         try:
-            if artifact_digest(whole) != digest:
-                raise ObjectCorrupt(f"artifacts/{digest}/")
             entry.sync(whole)
-            self._enter(whole, self._path(digest))
+            self._enter(whole, digest)
         finally:
             shutil.rmtree(whole, ignore_errors=True)
 
-    def _enter(self, whole: Path, path: Path) -> None:
-        size = entry.size_bytes(whole)
+    def _enter(self, whole: Path, digest: Digest) -> None:
+        path, size = self._path(digest), entry.size_bytes(whole)
         with self._changing:
             if entry.is_whole(path):
                 return
@@ -223,7 +236,23 @@ class DiskCache:
                     raise
                 return
             self._used_bytes += size
+            self._verified.add(digest)
         entry.sync_names(self._root)
+
+    def _discard_if_wrong(self, digest: Digest) -> bool:
+        path = self._path(digest)
+        if (lock := entry.try_lock(path, entry.SHARED)) is None:
+            return False
+        try:
+            with suppress(OSError):  # a file that is gone or cannot be read is wrong as well
+                if artifact_digest(path) == digest:
+                    self._verified.add(digest)
+                    return False
+        finally:
+            entry.unlock(lock)
+        if not self._remove(digest):
+            raise ObjectCorrupt(str(digest))
+        return True
 
     def _remove(self, digest: Digest) -> bool:
         path = self._path(digest)
@@ -232,6 +261,11 @@ class DiskCache:
             if self._discard(path):
                 self._used_bytes -= size
             return not path.exists()
+
+    def _unused(self, seconds: float) -> list[Digest]:
+        before_ns = time.time_ns() - int(seconds * 1e9)
+        old = [found.path for found in self._entries() if found.used_at_ns < before_ns]
+        return [Digest(path.name) for path in old if entry.is_whole(path)]
 
     def _entries(self) -> "Iterator[_Entry]":
         for path in self._root.iterdir():
@@ -258,6 +292,7 @@ class DiskCache:
         if lock is None:
             return False
         try:
+            self._verified.discard(Digest(path.name))
             doomed = path.rename(self._temp())
         finally:
             entry.unlock(lock)
@@ -271,9 +306,12 @@ class _Entry(NamedTuple):
     size_bytes: int
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            return True
-        error = error.__cause__
-    return False
+def _pin(path: Path, tier: Tier) -> Pin | None:
+    lock = entry.try_lock(path, entry.SHARED)
+    if lock is None:
+        return None
+    if not entry.is_whole(path):
+        entry.unlock(lock)
+        return None
+    os.utime(lock)
+    return Pin(path, tier, lock)

@@ -1,9 +1,10 @@
-"""One artifact directory on disk: is it whole, how big, durable, and who may change it.
+"""One artifact directory on disk: is it whole, how big, durable, who may change it, is there room.
 
 Locks are `flock`s on the directory itself, so they follow it when it is renamed and end with the
 process that holds them. Nothing here waits for another's lock but `exclusive`.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adapters_registry.artifacts import ARTIFACT_FILES
+from adapters_registry.errors import AdapterCapacityExceeded, StoreError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
@@ -62,6 +66,26 @@ def size_bytes(directory: Path) -> int:
             return sum(file.stat().st_size for file in files)
     except FileNotFoundError:
         return 0
+
+
+@contextmanager
+def room_on_disk() -> Iterator[None]:
+    """Tell a full disk from every other failure of a block. **Raises:** AdapterCapacityExceeded."""
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        if is_disk_full(error):
+            raise AdapterCapacityExceeded("the disk of the adapter cache is full") from error
+        raise
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether a full disk is the error or a cause of it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def sync(directory: Path) -> None:

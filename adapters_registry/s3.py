@@ -1,60 +1,56 @@
 """An object store in one S3 bucket (AWS, SeaweedFS, MinIO, Ceph, …) through boto3.
 
-All blocking calls run in threads of this store, as many as `max_concurrency`; files move through
-s3transfer's TransferManager, in parts. Failures are told apart by error code, never by text, and
-everything that is not a missing object becomes StoreUnavailable. Credentials, and the checksum
-switches that some older stores need, come from boto3's own chain and are never seen here.
+All blocking calls run in threads of this store, as many as `max_concurrency`; files move in parts
+(uploads through s3transfer's TransferManager), within a time that grows with their size. Failures
+are told apart by error code, never by text; what is neither a missing object nor a wrong checksum
+becomes StoreUnavailable. Credentials, and the checksum switches that some older stores need, come
+from boto3's own chain and are never seen here.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 from botocore.parsers import ResponseParserError
-from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
-from s3transfer.subscribers import BaseSubscriber
 from urllib3.exceptions import HTTPError
 
-from adapters_registry.errors import ObjectNotFound, StoreUnavailable
+from adapters_registry.errors import ObjectCorrupt, ObjectNotFound, StoreUnavailable
+from adapters_registry.s3_download import PART_BYTES, Download, Found
+from adapters_registry.s3_http import DEFAULT_PATIENCE, PacedSession, Patience
 from adapters_registry.store import check_key, check_prefix, is_key
 from adapters_registry.threads import finish
 from adapters_registry.types import ObjectInfo
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSResponse
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from s3transfer.futures import TransferFuture
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_SECONDS = 5
-READ_TIMEOUT_SECONDS = 20
-"""The longest silence of a connection, not the length of a transfer."""
-ATTEMPTS = 3
-PART_BYTES = 16 << 20
-
+_BUSY = (409, 429)
 _NO_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})  # a HEAD has no body: its code is "404"
 _FAILURES = (
     Boto3Error,
     BotoCoreError,
-    CancelledError,  # the store was closed during a transfer
+    CancelledError,  # the transfer was too slow, or the store was closed during it
     ClientError,
     HTTPError,
     OSError,
     ResponseParserError,
-    RetriesExceededError,
-    S3DownloadFailedError,
 )
 
 
@@ -69,28 +65,36 @@ class S3Store:
         endpoint_url: str | None = None,
         region: str | None = None,
         max_concurrency: int = 16,
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self._bucket = bucket
         self._prefix = check_prefix(prefix.rstrip("/") + "/") if prefix else ""
-        self._client = _client(endpoint_url, region, max_concurrency)
-        self._transfers = create_transfer_manager(self._client, _transfer_config(max_concurrency))
+        self._client = _client(endpoint_url, region, max_concurrency, patience)
+        config = _transfer_config(max_concurrency)
+        self._transfers = create_transfer_manager(self._client, config)
+        self._patience = patience
+        self._stops: set[Callable[[], object]] = set()
+        self._part_threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="s3-part")
         self._threads = ThreadPoolExecutor(max_concurrency, thread_name_prefix="s3-store")
 
     async def put(self, key: str, source: Path) -> None:
         check_key(key)
-        transfer = _Transfer()
-        await self._run(partial(self._put, key, source, transfer), transfer.stop)
+        size = (await asyncio.to_thread(source.stat)).st_size
+        transfer = _Upload()
+        await self._in_time(size, partial(self._put, key, source, transfer), transfer.stop)
 
     async def get(self, key: str, destination: Path) -> None:
         check_key(key)
-        transfer = _Transfer()
-        await self._run(partial(self._get, key, destination, transfer), transfer.stop)
+        found = await self._run(partial(self._find, key))
+        download = Download(self._client, found, self._part_threads, self._patience.attempts)
+        work = partial(self._get, key, destination, download)
+        await self._in_time(found.size, work, download.stop)
 
     async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
         check_key(key)
         body, missing = await self._run(partial(self._open, key))
         try:
-            while chunk := await self._run(partial(_read, body, chunk_bytes)):
+            while chunk := await self._run(partial(_read, key, body, chunk_bytes)):
                 missing -= len(chunk)
                 yield chunk
             if missing:
@@ -110,9 +114,25 @@ class S3Store:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._check)
 
     async def close(self) -> None:
+        for stop in self._stops:
+            stop()
         await asyncio.to_thread(self._transfers.shutdown, cancel=True)
         self._threads.shutdown(wait=False)
+        self._part_threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._client.close)
+
+    async def _in_time(
+        self, size: int, work: Callable[[], None], stop: Callable[[], object]
+    ) -> None:
+        """Run a transfer of `size` bytes, and stop it where it takes too long."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._patience.seconds(size), stop)
+        self._stops.add(stop)
+        try:
+            await self._run(work, stop)
+        finally:
+            self._stops.remove(stop)
+            timer.cancel()
 
     async def _run(
         self, work: Callable[[], T], interrupt: Callable[[], object] = lambda: None
@@ -120,22 +140,23 @@ class S3Store:
         loop = asyncio.get_running_loop()
         return await finish(loop.run_in_executor(self._threads, work), interrupt)
 
-    def _put(self, key: str, source: Path, transfer: "_Transfer") -> None:
-        source.open("rb").close()  # a missing file is the caller's error, not the store's
+    def _put(self, key: str, source: Path, transfer: "_Upload") -> None:
+        source.open("rb").close()  # a file that cannot be read is the caller's error
         with _store_errors():
             name = self._prefix + key
             transfer.run(partial(self._transfers.upload, str(source), self._bucket, name))
 
-    def _get(self, key: str, destination: Path, transfer: "_Transfer") -> None:
+    def _find(self, key: str) -> Found:
+        name = self._prefix + key
+        with _store_errors(key):
+            head = self._client.head_object(Bucket=self._bucket, Key=name)
+            return Found(self._bucket, name, head["ContentLength"], head["ETag"])
+
+    def _get(self, key: str, destination: Path, download: Download) -> None:
         temporary = destination.with_name(f"{destination.name}.{uuid4().hex}.part")
-        received = _ByteCounter()
         with _store_errors(key):
             try:
-                name = self._prefix + key
-                download = partial(self._transfers.download, self._bucket, name, str(temporary))
-                size = transfer.run(partial(download, subscribers=[received])).meta.size
-                if not received.total == size == temporary.stat().st_size:
-                    raise StoreUnavailable("the object store sent a short body")
+                download.run(temporary)
                 temporary.replace(destination)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -167,40 +188,26 @@ class S3Store:
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
 
-class _Transfer:
-    """One upload or download, which another thread may stop at any moment."""
+class _Upload:
+    """One upload, which another thread may stop at any moment."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._future: TransferFuture | None = None
         self._stopped = False
 
-    def run(self, start: "Callable[[], TransferFuture]") -> "TransferFuture":
+    def run(self, start: "Callable[[], TransferFuture]") -> None:
         with self._lock:
             if self._stopped:
                 raise CancelledError
             future = self._future = start()
         future.result()
-        return future
 
     def stop(self) -> None:
         with self._lock:
             self._stopped = True
             if self._future is not None:
                 self._future.cancel()
-
-
-class _ByteCounter(BaseSubscriber):
-    """Counts the bytes of a download; a part that is read again is taken back first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = Lock()
-        self.total = 0
-
-    def on_progress(self, future: "TransferFuture", bytes_transferred: int, **_: Any) -> None:
-        with self._lock:
-            self.total += bytes_transferred
 
 
 @contextmanager
@@ -212,25 +219,47 @@ def _store_errors(key: str | None = None) -> Iterator[None]:
         code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
         if key is not None and code in _NO_OBJECT:
             raise ObjectNotFound(key) from error
+        if key is not None and isinstance(error, FlexibleChecksumError):
+            raise ObjectCorrupt(key) from error
         raise StoreUnavailable("the object store did not answer as it should") from error
 
 
-def _read(body: "StreamingBody", size: int) -> bytes:
-    with _store_errors():
+def _read(key: str, body: "StreamingBody", size: int) -> bytes:
+    with _store_errors(key):
         return body.read(size)
 
 
-def _client(endpoint_url: str | None, region: str | None, max_concurrency: int) -> "S3Client":
+def _client(
+    endpoint_url: str | None, region: str | None, max_concurrency: int, patience: Patience
+) -> "S3Client":
     config = Config(
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=patience.connect_seconds,
+        read_timeout=patience.silence_seconds,
+        retries={"mode": "standard", "total_max_attempts": patience.attempts},
         max_pool_connections=2 * max_concurrency,
         # A store that is not AWS is often one host name without a wildcard in DNS.
         s3={"addressing_style": "path" if endpoint_url else "auto"},
     )
     session = boto3.session.Session()
-    return session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    client = session.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+    # boto3 has no public way to bound the time of a body; it has one session for each client.
+    endpoint = client._endpoint  # type: ignore[attr-defined]
+    endpoint.http_session = PacedSession(endpoint.http_session, patience, max_concurrency)
+    retry = partial(_seconds_to_retry, patience.attempts)
+    client.meta.events.register("needs-retry.s3", retry)  # type: ignore[arg-type]
+    return client
+
+
+def _seconds_to_retry(
+    most_attempts: int,
+    response: "tuple[AWSResponse, object] | None",
+    attempts: int,
+    **_: object,
+) -> float | None:
+    """Ask botocore for one more attempt where a store is busy in a way that it does not know."""
+    if response is None or response[0].status_code not in _BUSY or attempts >= most_attempts:
+        return None
+    return random.uniform(0.0, 2.0 ** (attempts - 1))
 
 
 def _transfer_config(max_concurrency: int) -> TransferConfig:
@@ -238,6 +267,5 @@ def _transfer_config(max_concurrency: int) -> TransferConfig:
         multipart_threshold=PART_BYTES,
         multipart_chunksize=PART_BYTES,
         max_concurrency=max_concurrency,
-        num_download_attempts=ATTEMPTS,
         preferred_transfer_client="classic",  # the native one has other errors and no cancel
     )

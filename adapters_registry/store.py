@@ -57,12 +57,16 @@ class ObjectStore(Protocol):
     async def get(self, key: str, destination: Path) -> None:
         """Write the object to a local file, which ends up whole or absent.
 
-        **Raises:** ObjectNotFound.
+        **Raises:** ObjectNotFound; ObjectCorrupt where the store's own checksum tells so.
         """
         ...
 
     def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        """Stream the object. **Raises:** ObjectNotFound, before the first chunk."""
+        """Stream the object.
+
+        **Raises:** ObjectNotFound, before the first chunk; ObjectCorrupt, after the last, where the
+        store's own checksum tells so.
+        """
         ...
 
     async def delete(self, key: str) -> None:

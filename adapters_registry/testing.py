@@ -34,12 +34,17 @@ async def until(is_true: Callable[[], object], *, seconds: float = 10.0) -> None
             await asyncio.sleep(0)
 
 
-def make_artifact(directory: Path, base_model: str, content: bytes) -> Artifact:
-    """Write an artifact whose weights are just `content`: good for all but a real engine."""
+def make_artifact(
+    directory: Path, base_model: str, content: bytes, *, stored_as: str | None = None
+) -> Artifact:
+    """Write an artifact whose weights are just `content`: good for all but a real engine.
+
+    `stored_as` is where a test is going to publish it.
+    """
     directory.mkdir(parents=True)
     (directory / CONFIG_FILE).write_bytes(b'{"r":8}')
     (directory / WEIGHTS_FILE).write_bytes(content)
-    version = AdapterVersion(artifact_digest(directory), base_model)
+    version = AdapterVersion(artifact_digest(directory), base_model, stored_as)
     config = AdapterConfig(rank=8, alpha=8.0, target_modules=("q_proj",), use_rslora=False)
     size = sum((directory / file).stat().st_size for file in ARTIFACT_FILES)
     return Artifact(version, directory, config, size)
@@ -48,13 +53,23 @@ def make_artifact(directory: Path, base_model: str, content: bytes) -> Artifact:
 class RecordingHost:
     """An AdapterHost that only remembers.
 
-    `loads` and `unloads` are in order of their begin; `known` is what the engine holds now, by
-    id. `refused` digests fail to load. `load_error` and `unload_error` are raised as they are.
-    Calls wait while `open` is not set. `violations` says how the contract was broken.
+    `slots` and `max_running` are as told: it runs nothing, so nothing here heeds them. `loads` and
+    `unloads` are in order of their begin; `known` is what the engine holds now, by id. `refused`
+    digests fail to load. `load_error` and `unload_error` are raised as they are. Calls wait while
+    `open` is not set. `violations` says how the contract was broken.
     """
 
-    def __init__(self, capacity: int, *, shapes: LinearShapes | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        slots: int | None = None,
+        max_running: int = 256,
+        shapes: LinearShapes | None = None,
+    ) -> None:
         self._capacity = capacity
+        self._slots = capacity if slots is None else slots
+        self._max_running = max_running
         self._shapes = shapes or {}
         self.loads: list[LoadedAdapter] = []
         self.unloads: list[LoadedAdapter] = []
@@ -69,6 +84,18 @@ class RecordingHost:
     @property
     def capacity(self) -> int:
         return self._capacity
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def max_running(self) -> int:
+        return self._max_running
+
+    @property
+    def max_running_each(self) -> int:
+        return self._max_running
 
     @property
     def ranks(self) -> Collection[int]:

@@ -17,7 +17,12 @@ async def finish(work: asyncio.Future[T], interrupt: Callable[[], object]) -> T:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         interrupt()
+        work.add_done_callback(_see)
         await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # seen here, else asyncio logs it as lost
         raise
+
+
+def _see(work: asyncio.Future[T]) -> None:
+    """Look at what nobody waits for any more, else asyncio logs it as lost."""
+    if not work.cancelled():
+        work.exception()

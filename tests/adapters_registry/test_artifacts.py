@@ -20,14 +20,13 @@ class OrderedStore(MemoryStore):
         self.changes.append(sorted(self.objects))
 
 
-async def test_publish_stores_both_files_under_the_digest(tmp_path):
+async def test_publish_stores_both_files_under_the_id(tmp_path):
     store = MemoryStore()
     artifact = make_artifact(tmp_path / "a", "base", b"weights")
-    await publish(store, artifact)
-    digest = artifact.version.digest
+    await publish(store, artifact, "ft_1")
     assert store.objects == {
-        f"artifacts/{digest}/adapter_config.json": b'{"r":8}',
-        f"artifacts/{digest}/adapter_model.safetensors": b"weights",
+        "artifacts/ft_1/adapter_config.json": b'{"r":8}',
+        "artifacts/ft_1/adapter_model.safetensors": b"weights",
     }
 
 
@@ -35,23 +34,23 @@ async def test_a_broken_publish_leaves_no_config(tmp_path):
     store = OrderedStore(fail_at=1)
     artifact = make_artifact(tmp_path / "a", "base", b"weights")
     with pytest.raises(StoreUnavailable):
-        await publish(store, artifact)
-    assert list(store.objects) == [artifact_key(artifact.version.digest, WEIGHTS_FILE)]
+        await publish(store, artifact, "ft_1")
+    assert list(store.objects) == [artifact_key("ft_1", WEIGHTS_FILE)]
 
 
 async def test_a_broken_unpublish_leaves_no_config(tmp_path):
     store = OrderedStore(fail_at=3)
     artifact = make_artifact(tmp_path / "a", "base", b"weights")
-    await publish(store, artifact)
+    await publish(store, artifact, "ft_1")
     with pytest.raises(StoreUnavailable):
-        await unpublish(store, artifact.version.digest)
-    assert artifact_key(artifact.version.digest, CONFIG_FILE) not in store.objects
+        await unpublish(store, "ft_1")
+    assert artifact_key("ft_1", CONFIG_FILE) not in store.objects
 
 
 async def test_unpublish_removes_all_and_may_be_repeated(tmp_path):
     store = MemoryStore()
     artifact = make_artifact(tmp_path / "a", "base", b"weights")
-    await publish(store, artifact)
-    await unpublish(store, artifact.version.digest)
-    await unpublish(store, artifact.version.digest)
+    await publish(store, artifact, "ft_1")
+    await unpublish(store, "ft_1")
+    await unpublish(store, "ft_1")
     assert store.objects == {}

@@ -1,5 +1,6 @@
 """What only an S3 store can meet: a server that is gone, refuses, stalls or lies."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters_registry import s3
 from adapters_registry.errors import ObjectNotFound, StoreUnavailable
 from adapters_registry.s3 import S3Store
+from adapters_registry.s3_download import PART_BYTES
+from adapters_registry.s3_http import DEFAULT_PATIENCE, Patience
 from tests.fixtures.seaweedfs import running_seaweedfs
 
 QUICKLY_SECONDS = 10.0
@@ -90,8 +92,9 @@ def url(server: LyingServer) -> str:
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def store_at(port: int) -> S3Store:
-    return S3Store("bucket", endpoint_url=f"http://127.0.0.1:{port}", region="us-east-1")
+def store_at(port: int, patience: Patience = DEFAULT_PATIENCE) -> S3Store:
+    endpoint_url = f"http://127.0.0.1:{port}"
+    return S3Store("bucket", endpoint_url=endpoint_url, region="us-east-1", patience=patience)
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +202,7 @@ async def test_refusal_is_unavailable_after_few_attempts(
         await store.close()
 
     # An attempt whose connection breaks counts for the client and never reaches the server.
-    assert len(server.paths) in ({1} if status == 403 else range(2, s3.ATTEMPTS + 1))
+    assert len(server.paths) in ({1} if status == 403 else range(2, DEFAULT_PATIENCE.attempts + 1))
 
 
 async def test_missing_object_is_known_by_code_whatever_the_text(tmp_path: Path) -> None:
@@ -279,15 +282,83 @@ async def test_names_of_others_that_are_no_keys_are_left_out() -> None:
     assert found == ["a/good"]
 
 
-async def test_stalled_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "READ_TIMEOUT_SECONDS", 0.2)
+async def test_stalled_server_is_given_up(tmp_path: Path) -> None:
     released = threading.Event()
     with lying(GET=lambda _: released.wait(QUICKLY_SECONDS * 2) and None) as server:
-        store = store_at(server.server_port)
+        store = store_at(server.server_port, Patience(silence_seconds=0.2))
         with quickly(), pytest.raises(StoreUnavailable):
             await store.check()
         released.set()
         await store.close()
+
+
+def drip_a_list(request: BaseHTTPRequestHandler) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", "1000")
+    request.end_headers()
+    for _ in range(1000):
+        request.wfile.write(b"<")
+        time.sleep(0.05)
+
+
+async def test_answer_that_drips_is_given_up_though_it_is_never_silent() -> None:
+    with lying(GET=drip_a_list) as server:
+        store = store_at(server.server_port, Patience(grace_seconds=0.3, attempts=1))
+        with quickly(), pytest.raises(StoreUnavailable):
+            await first_listed(store)
+        await store.close()
+
+
+async def test_upload_that_is_read_too_slowly_is_given_up(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(bytes(12 << 20))
+
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while chunk := await reader.read(1 << 16):  # noqa: ASYNC110 - slowness is the point
+            await asyncio.sleep(len(chunk) / 600_000)
+        writer.close()
+
+    patience = Patience(silence_seconds=3.0, grace_seconds=0.3, bytes_per_second=1 << 30)
+    async with await asyncio.start_server(read_slowly, "127.0.0.1", 0, limit=1 << 16) as server:
+        store = store_at(server.sockets[0].getsockname()[1], patience)
+        with quickly(), pytest.raises(StoreUnavailable):
+            await store.put("a", source)
+        await store.close()
+
+
+async def test_body_longer_than_the_object_never_becomes_a_file(tmp_path: Path) -> None:
+    with lying(HEAD=reply(200, claimed=60), GET=reply(200, CONTENT)) as server:
+        store = store_at(server.server_port)
+        with quickly(), pytest.raises(StoreUnavailable):
+            await store.get("a", tmp_path / "back")
+        await store.close()
+
+    assert names_in(tmp_path) == []
+
+
+async def test_closing_the_store_ends_its_downloads(tmp_path: Path) -> None:
+    size = 40 * PART_BYTES  # more parts than threads: some have not begun
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        loop.call_soon_threadsafe(asked.set)
+        reply(206, b"x" * 10, claimed=PART_BYTES)(request)
+        for _ in range(100):
+            time.sleep(0.05)
+            request.wfile.write(b"x")
+
+    with lying(HEAD=reply(200, claimed=size), GET=drip) as server:
+        store = store_at(server.server_port)
+        getting = asyncio.create_task(store.get("a", tmp_path / "back"))
+        await asked.wait()
+        with quickly():
+            await store.close()
+            with pytest.raises(StoreUnavailable):
+                await getting
+
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("prefix", ["../", "a b", "/", "/abs"])

@@ -34,11 +34,17 @@ async def test_the_host_sees_each_breach_of_its_contract(artifact, tmp_path):
     assert "adapter_model.safetensors" in weights
 
 
+def test_the_host_has_a_slot_for_each_place_unless_told_otherwise():
+    assert (RecordingHost(3).slots, RecordingHost(3).max_running) == (3, 256)
+    host = RecordingHost(3, slots=2, max_running=5)
+    assert (host.capacity, host.slots, host.max_running) == (3, 2, 5)
+
+
 async def test_the_store_streams_and_lists_in_key_order(artifact):
     store = MemoryStore()
-    await publish(store, artifact)
+    await publish(store, artifact, "ft_1")
     store.objects["other/key"] = b""
-    key = artifact_key(artifact.version.digest, WEIGHTS_FILE)
+    key = artifact_key("ft_1", WEIGHTS_FILE)
     assert [chunk async for chunk in store.read(key, chunk_bytes=3)] == [b"wei", b"ght", b"s"]
     sizes = [info.size_bytes async for info in store.list("artifacts/")]
     assert sizes == [7, 7]
