@@ -10,7 +10,7 @@ LOCKS := requirements/cpu.txt requirements/dev.txt requirements/models.txt
 # Named by content, so that a changed lock reinstalls and a mere checkout does not.
 INSTALLED := .venv/.installed-$(shell cat $(LOCKS) pyproject.toml | sha256sum | cut -c1-16)
 
-.PHONY: help demo serve test soak check lint types imports format lock models clean
+.PHONY: help demo serve test soak check lint types imports format docs lock models clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ imports: $(INSTALLED) ## Check that imports run one way
 format: $(INSTALLED) ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## Write docs/configuration.md anew
+	$(BIN)/lora-api settings > docs/configuration.md
 
 lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements/
 	$(BIN)/python requirements/lock.py

@@ -10,7 +10,6 @@ from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
-    AdapterRetired,
     InvalidAdapter,
     ObjectCorrupt,
     ObjectNotFound,
@@ -19,7 +18,7 @@ from adapters_registry.errors import (
     StoreUnavailable,
 )
 from adapters_registry.host import AdapterHost
-from adapters_registry.registry import AdapterRegistry, RegistryStats
+from adapters_registry.registry import AdapterRegistry, HostStats, RegistryStats
 from adapters_registry.residency import Residents
 from adapters_registry.store import ObjectStore
 from adapters_registry.types import (
@@ -41,11 +40,11 @@ __all__ = [
     "AdapterHost",
     "AdapterLoadFailed",
     "AdapterRegistry",
-    "AdapterRetired",
     "AdapterVersion",
     "Artifact",
     "Digest",
     "DiskCache",
+    "HostStats",
     "InvalidAdapter",
     "Lease",
     "LinearShapes",

@@ -3,7 +3,6 @@
 RegistryError
 ├── InvalidAdapter          the upload breaks a rule: code, param, message
 ├── AdapterLoadFailed       the engine refused verified weights
-├── AdapterRetired          deleted: no new lease is given
 ├── AdapterCapacityExceeded every place is leased and stayed so for the whole wait
 └── StoreError
     ├── ObjectNotFound      no such key
@@ -35,14 +34,6 @@ class AdapterLoadFailed(RegistryError):
 
     def __init__(self, digest: str) -> None:
         super().__init__(f"engine refused adapter {digest}")
-        self.digest = digest
-
-
-class AdapterRetired(RegistryError):
-    """The adapter is being deleted: running leases finish, no new one is given."""
-
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"adapter {digest} is retired")
         self.digest = digest
 
 

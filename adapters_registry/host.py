@@ -15,6 +15,21 @@ class AdapterHost(Protocol):
         ...
 
     @property
+    def slots(self) -> int:
+        """How many different adapters the engine runs in one step (vLLM: `max_loras`)."""
+        ...
+
+    @property
+    def max_running(self) -> int:
+        """How many requests the engine runs at once (vLLM: `max_num_seqs`)."""
+        ...
+
+    @property
+    def max_running_each(self) -> int:
+        """How many requests of one adapter may run at once."""
+        ...
+
+    @property
     def ranks(self) -> Collection[int]:
         """The LoRA ranks that the engine takes."""
         ...

@@ -1,30 +1,27 @@
 """Leases of adapters: a version in use is loaded in its engine and whole on disk.
 
-Owns fetching, loading, unloading and the waiting for them; `residency` decides who gets a place.
-The engine's host cache is mirrored exactly, so that the engine never evicts an adapter and never
-reads one from disk during a step. A resident version's leases do not queue behind others: fair
-turns between busy adapters are the admission's work, not the registry's. Refused: a retired
-version, and a file that was not verified.
+Owns fetching, loading, unloading and the waiting for them; `turns` decides whose requests run,
+`residency` who holds a place in the engine. The engine's host cache is mirrored exactly, so that
+the engine never evicts an adapter and never reads one from disk during a step. Which versions
+exist is not its business: its callers ask the database first. Refused: a file that was not
+verified.
 """
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 
 from adapters_registry.cache import DiskCache
-from adapters_registry.errors import (
-    AdapterCapacityExceeded,
-    AdapterLoadFailed,
-    AdapterRetired,
-)
+from adapters_registry.errors import AdapterCapacityExceeded, AdapterLoadFailed
 from adapters_registry.host import AdapterHost
 from adapters_registry.residency import Fetched, Phase, Residency, Residents, Stay
 from adapters_registry.tasks import SharedTasks
-from adapters_registry.types import AdapterVersion, Digest, Lease, LoadedAdapter, Tier
+from adapters_registry.turns import Turns, TurnStats
+from adapters_registry.types import AdapterVersion, Lease, LoadedAdapter, Tier
 
 OnLoad = Callable[[AdapterVersion, Tier, float], None]
 """Told of each load: where the weights were, and seconds of fetch and load. It must not raise."""
@@ -34,10 +31,19 @@ _engine_ids = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryStats:
-    """A snapshot for metrics. `residents` has an entry for each base model."""
+class HostStats:
+    """One engine's adapters in numbers."""
 
-    residents: Mapping[str, Residents]
+    residents: Residents
+    turns: TurnStats
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStats:
+    """A snapshot for metrics. `hosts` has an entry for each base model."""
+
+    hosts: Mapping[str, HostStats]
     cache_bytes: int
 
 
@@ -57,7 +63,10 @@ class AdapterRegistry:
         self._wait_seconds = wait_seconds
         self._on_load = on_load
         self._residencies = {model: self._new_residency(host) for model, host in hosts.items()}
-        self._retired: set[AdapterVersion] = set()
+        self._turns = {model: _new_turns(host) for model, host in hosts.items()}
+        self._uses: dict[AdapterVersion, _Use] = {}
+        self._pins: dict[AdapterVersion, tuple[Residency, Stay]] = {}
+        self._pinning = asyncio.Lock()
         self._tasks = SharedTasks()
         self._is_closed = False
 
@@ -66,60 +75,96 @@ class AdapterRegistry:
         """Have the version loaded, and keep it loaded and on disk until the block ends.
 
         Concurrent first leases share one fetch and one load, and one of them may be cancelled
-        without the others. Once the files are on disk it waits `wait_seconds` at most for a
-        place in the engine, first come first served; how long fetch and load may take is for the
+        without the others. Once the files are on disk it waits `wait_seconds` at most for its
+        turn, fairly among the adapters that wait; how long fetch and load may take is for the
         store and the engine to bound.
 
-        **Raises:** KeyError for a base model without adapters; AdapterRetired; ObjectNotFound,
-        ObjectCorrupt, StoreUnavailable; AdapterLoadFailed; AdapterCapacityExceeded; what the host
-        raised, where it could not unload another adapter or broke off a load.
+        **Raises:** KeyError for a base model without adapters; ObjectNotFound, ObjectCorrupt,
+        StoreUnavailable; AdapterLoadFailed; AdapterCapacityExceeded; what the host raised, where
+        it could not unload another adapter or broke off a load.
         """
         begun = perf_counter()
-        self._refuse(version)
-        if self._residencies[version.base_model].find(version) is None:
-            fetched = await self._fetched(version)
-        else:
-            fetched = _AT_HAND
-        residency = self._residencies[version.base_model]
-        stay = residency.join(version, fetched)
-        try:
-            tier = Tier.ENGINE if stay.phase is Phase.LOADED else stay.fetched.tier
-            yield Lease(await self._loaded(stay), tier, perf_counter() - begun)
-        finally:
+        self._require_open()
+        with self._used(version):
+            fetched = await self._at_hand(version)
+            turns = self._turns[version.base_model]
+            turns.join(turn := turns.take(version))
+            try:
+                if turn.granted is not None:
+                    await self._in_time(turn.granted, "its turn did not come in time")
+                    if fetched is _AT_HAND:  # the stay may have ended in the meantime
+                        fetched = await self._at_hand(version)
+                residency = self._residencies[version.base_model]
+                stay = residency.join(version, fetched)
+                try:
+                    tier = Tier.ENGINE if stay.phase is Phase.LOADED else stay.fetched.tier
+                    yield Lease(await self._loaded(stay), tier, perf_counter() - begun)
+                finally:
+                    residency.leave(stay)
+            finally:
+                turns.leave(turn)
+
+    async def pin(self, version: AdapterVersion) -> None:
+        """Have the version loaded and keep it so until `unpin`; again does nothing.
+
+        A pin takes a place in the engine's host memory and no turn. So many places as the engine
+        has slots are never pinned, so that every adapter can still have its turn.
+
+        **Raises:** AdapterCapacityExceeded where all other places are pinned; as `lease`.
+        """
+        async with self._pinning:  # one after the other, so that they are counted right
+            self._require_open()
+            if version in self._pins:
+                return
+            host = self._hosts[version.base_model]
+            if self._pinned(version.base_model) >= host.capacity - host.slots:
+                raise AdapterCapacityExceeded("as many adapters are pinned as may be")
+            with self._used(version):
+                fetched = await self._at_hand(version)
+                residency = self._residencies[version.base_model]
+                stay = residency.join(version, fetched)
+                try:
+                    await self._loaded(stay)
+                except BaseException:
+                    residency.leave(stay)
+                    raise
+                self._pins[version] = residency, stay
+
+    def unpin(self, version: AdapterVersion) -> None:
+        """End a pin; without one, do nothing. The version stays loaded until others need room."""
+        if (pinned := self._pins.pop(version, None)) is not None:
+            residency, stay = pinned
             residency.leave(stay)
 
-    async def retire(self, version: AdapterVersion) -> None:
-        """Give no new lease, and return once the version is in neither the engine nor the cache.
+    @property
+    def pins(self) -> Collection[AdapterVersion]:
+        """The versions that are pinned now."""
+        return self._pins.keys()
 
-        Running leases finish first; those who wait for one get AdapterRetired. Repeatable, also
-        after an error; cancelling the caller does not stop it. The version stays refused until
-        `reinstate`. A cache entry that another process uses is left to that process.
+    def residents(self) -> list[AdapterVersion]:
+        """Return the versions that the engines hold."""
+        return [s.version for each in self._residencies.values() for s in each.holders()]
+
+    async def discard(self, version: AdapterVersion) -> None:
+        """Once nobody uses the version, unpin it, unload it and remove it from the cache.
+
+        For versions that are registered no more. It refuses nobody: who still asks has found it
+        before, and gets it. Repeatable, also after an error; cancelling the caller does not stop
+        it. A cache entry that another process uses is left to that process.
 
         **Raises:** what the host raised when it could not unload the adapter.
         """
         self._require_open()
-        self._retired.add(version)
-        task = self._tasks.begin(("retire", version), partial(self._retire, version))
+        task = self._tasks.begin(("discard", version), partial(self._discard, version))
         await asyncio.wait([task])
         self._require_open()
         task.result()
-
-    async def reinstate(self, version: AdapterVersion) -> None:
-        """Allow leases again, once a running `retire` is through; without one, do nothing.
-
-        For content that was registered again. To never serve deleted weights, first commit a
-        deletion, then retire; and reinstate only after AdapterRetired was raised and the
-        database, read since, says that the version is served.
-        """
-        if retiring := self._tasks.find(("retire", version)):
-            await asyncio.wait(retiring)
-        self._retired.discard(version)
 
     async def forget(self, base_model: str) -> None:
         """Take note that the base model's engine was replaced by one that knows no adapter.
 
         To be called before the new engine is used. Loads under way are cancelled; who waits for
-        one gets AdapterLoadFailed. Leases still held are of the old engine.
+        one gets AdapterLoadFailed. Leases still held are of the old engine; pins have ended.
         """
         residency = self._residencies[base_model]
         while work := [(do, stay) for stay in residency.holders() for do in ("load", "unload")]:
@@ -127,12 +172,19 @@ class AdapterRegistry:
                 break
         _release(residency)
         residency.abandon()
+        for version in [pinned for pinned in self._pins if pinned.base_model == base_model]:
+            self.unpin(version)
         self._residencies[base_model] = self._new_residency(self._hosts[base_model])
 
     def stats(self) -> RegistryStats:
         """Return a snapshot for metrics."""
-        residents = {name: each.snapshot() for name, each in self._residencies.items()}
-        return RegistryStats(residents, self._cache.used_bytes)
+        hosts = {
+            model: HostStats(
+                residency.snapshot(), self._turns[model].snapshot(), self._pinned(model)
+            )
+            for model, residency in self._residencies.items()
+        }
+        return RegistryStats(hosts, self._cache.used_bytes)
 
     async def close(self) -> None:
         """Cancel what is under way and unpin the cache; the engines and the disk stay as they are.
@@ -159,34 +211,51 @@ class AdapterRegistry:
         if self._is_closed:
             raise AdapterCapacityExceeded("the registry is closed")
 
-    def _refuse(self, version: AdapterVersion) -> None:
-        self._require_open()
-        if version in self._retired:
-            raise AdapterRetired(version.digest)
+    def _pinned(self, base_model: str) -> int:
+        return sum(version.base_model == base_model for version in self._pins)
 
-    async def _fetched(self, version: AdapterVersion) -> Fetched:
-        digest = version.digest
-        task = self._tasks.begin(("fetch", digest), partial(self._fetch, digest))
+    @contextmanager
+    def _used(self, version: AdapterVersion) -> Iterator[None]:
+        use = self._uses.setdefault(version, _Use())
+        use.users += 1
+        try:
+            yield
+        finally:
+            use.users -= 1
+            if use.users == 0:
+                del self._uses[version]
+                use.ended.set()
+
+    async def _in_time(self, event: asyncio.Event, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await event.wait()
+        except TimeoutError:
+            raise AdapterCapacityExceeded(otherwise) from None
+        self._require_open()
+
+    async def _at_hand(self, version: AdapterVersion) -> Fetched:
+        """Have the files on disk unless the engine has them."""
+        if self._residencies[version.base_model].find(version) is not None:
+            return _AT_HAND
+        name = ("fetch", version.digest, version.stored_as)
+        task = self._tasks.begin(name, partial(self._fetch, version))
         await asyncio.wait([task])
-        self._refuse(version)
+        self._require_open()
         return task.result()
 
-    async def _fetch(self, digest: Digest) -> Fetched:
-        """Have the artifact on disk. Not pinned: those who wait for a place hold no bytes."""
+    async def _fetch(self, version: AdapterVersion) -> Fetched:
+        """Have the artifact on disk. Not pinned: those who wait for a turn hold no bytes."""
         begun = perf_counter()
-        pin = await self._cache.fetch(digest)
+        pin = await self._cache.fetch(version)
         pin.release()
         return Fetched(pin.tier, perf_counter() - begun)
 
     async def _loaded(self, stay: Stay) -> LoadedAdapter:
         if not stay.has_place.is_set():
-            try:
-                async with asyncio.timeout(self._wait_seconds):
-                    await stay.has_place.wait()
-            except TimeoutError:
-                raise AdapterCapacityExceeded("every engine place is leased") from None
+            await self._in_time(stay.has_place, "every engine place is leased")
         await stay.settled.wait()
-        self._refuse(stay.version)
+        self._require_open()
         if stay.error is not None:
             raise stay.error
         assert stay.adapter is not None, "settled without an error"
@@ -196,7 +265,7 @@ class AdapterRegistry:
         begun = perf_counter()
         adapter = None
         try:
-            stay.pin = await self._cache.fetch(stay.version.digest)
+            stay.pin = await self._cache.fetch(stay.version)
             adapter = LoadedAdapter(stay.version, next(_engine_ids), stay.pin.path)
             await host.load(adapter)
         except BaseException as error:
@@ -221,16 +290,38 @@ class AdapterRegistry:
         _unpin(stay)
         residency.departed(stay)
 
-    async def _retire(self, version: AdapterVersion) -> None:
+    async def _discard(self, version: AdapterVersion) -> None:
+        while (rest := self._next_rest(version)) is not None:
+            await rest.wait()
+        self.unpin(version)
         residency = self._residencies[version.base_model]
-        residency.retire(version)
-        while (stay := residency.occupant(version)) is not None:
+        residency.dismiss(version)
+        if (stay := residency.departing(version)) is not None:
             await stay.left.wait()
             if stay.phase is Phase.LEAVING and stay.error is not None:
                 raise stay.error
-        if fetching := self._tasks.find(("fetch", version.digest)):
-            await asyncio.wait(fetching)
         await self._cache.remove(version.digest)
+
+    def _next_rest(self, version: AdapterVersion) -> asyncio.Event | None:
+        """Return what ends the present use of the version, or its load for nobody any more."""
+        if (use := self._uses.get(version)) is not None:
+            return use.ended
+        stay = self._residencies[version.base_model].find(version)
+        return None if stay is None or stay.settled.is_set() else stay.settled
+
+
+@dataclass(slots=True)
+class _Use:
+    """Those who lease one version, or wait for a lease. `ended` once the last has left."""
+
+    users: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def _new_turns(host: AdapterHost) -> Turns:
+    return Turns(
+        slots=host.slots, max_running=host.max_running, max_running_each=host.max_running_each
+    )
 
 
 def _reason(stay: Stay, error: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from adapters_registry.cache import Pin
-from adapters_registry.errors import AdapterLoadFailed, AdapterRetired
+from adapters_registry.errors import AdapterLoadFailed
 from adapters_registry.types import AdapterVersion, LoadedAdapter, Tier
 
 
@@ -42,7 +42,6 @@ class Stay:
     fetched: Fetched
     users: int = 0
     phase: Phase = Phase.WAITING
-    is_retired: bool = False
     adapter: LoadedAdapter | None = None
     pin: Pin | None = None
     error: BaseException | None = None
@@ -89,9 +88,9 @@ class Residency:
         """Return the stay that a new user of the version would share."""
         return self._present.get(version) or self._queue.get(version)
 
-    def occupant(self, version: AdapterVersion) -> Stay | None:
-        """Return the stay because of which the engine may know the version."""
-        return self._present.get(version) or self._leaving.get(version) or self._stuck.get(version)
+    def departing(self, version: AdapterVersion) -> Stay | None:
+        """Return the stay that is being unloaded, or could not be."""
+        return self._leaving.get(version) or self._stuck.get(version)
 
     def join(self, version: AdapterVersion, fetched: Fetched) -> Stay:
         """Add a user. `fetched` is remembered if this begins the stay."""
@@ -136,17 +135,10 @@ class Residency:
         del self._present[stay.version]
         self.stuck(stay, error)
 
-    def retire(self, version: AdapterVersion) -> None:
-        """End the version's stay: at once where it is idle, else with its last user."""
-        stay = self.find(version)
+    def dismiss(self, version: AdapterVersion) -> None:
+        """End the version's stay unless it is used or wanted; try again where it is stuck."""
+        stay = self._idle.get(version) or self._stuck.pop(version, None)
         if stay is not None:
-            stay.is_retired = True
-            if stay.phase is Phase.WAITING:
-                del self._queue[version]
-                stay.error = AdapterRetired(version.digest)
-                self._end(stay)
-            self._rest(stay)
-        if (stay := self._stuck.pop(version, None)) is not None:
             self._expel(stay)
 
     def departed(self, stay: Stay) -> None:
@@ -213,10 +205,7 @@ class Residency:
 
     def _rest(self, stay: Stay) -> None:
         if stay.users == 0 and stay.phase is Phase.LOADED:
-            if stay.is_retired:
-                self._expel(stay)
-            else:
-                self._idle[stay.version] = stay
+            self._idle[stay.version] = stay
 
     def _expel(self, stay: Stay) -> None:
         self._present.pop(stay.version, None)

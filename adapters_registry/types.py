@@ -1,7 +1,7 @@
 """The values that the registry's parts exchange; all immutable."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import NewType
@@ -26,10 +26,15 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One immutable content trained for one base model (a catalog id)."""
+    """One immutable content trained for one base model (a catalog id).
+
+    `stored_as` says where the store has it, `artifacts/<stored_as>/`; None before it is stored. It
+    is no part of what a version is: the store may hold the same content several times.
+    """
 
     digest: Digest
     base_model: str
+    stored_as: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,17 @@ class Entry(BaseModel):
 
 
 class LoraSpec(Entry):
-    """How many adapters one engine holds, and which it accepts. Field names are vLLM's flags."""
+    """How many adapters one engine holds, and which it accepts. Names are vLLM's where it has one.
+
+    `max_running_each` caps the requests of one adapter that run at once; unset, it is three
+    quarters of vLLM's `max_num_seqs`.
+    """
 
     ranks: tuple[int, ...] = (8, 16, 32, 64)
     max_loras: int = Field(4, ge=1)
     max_cpu_loras: int = Field(32, ge=1)
     max_lora_rank: int = Field(64, ge=1)
+    max_running_each: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
     def tiers_nest(self) -> Self:
@@ -68,6 +73,17 @@ class Catalog(Entry):
         if doubled := sorted({id for id in ids if ids.count(id) > 1}):
             raise ValueError(f"two models share the id {doubled[0]}")
         return self
+
+    def foreign_names(self, id: str) -> frozenset[str]:
+        """Return the ids and hub ids of the models other than `id`, where they differ from its."""
+        return frozenset(
+            name for model in self.models if model.id != id for name in _names(model)
+        ) - frozenset(name for model in self.models if model.id == id for name in _names(model))
+
+
+def _names(model: ModelSpec) -> set[str]:
+    is_local = model.source.startswith((".", "/", "~"))
+    return {model.id} if is_local else {model.id, model.source}
 
 
 def load_catalog(path: Path) -> Catalog:

@@ -15,7 +15,6 @@ from typing import Any
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
-    AdapterRetired,
     InvalidAdapter,
     ObjectCorrupt,
     ObjectNotFound,
@@ -173,7 +172,6 @@ def _internal(error: Exception, model: str | None) -> ApiError:
 
 
 _ANSWERS: dict[type, Callable[[Exception, str | None], ApiError]] = {
-    AdapterRetired: _gone,
     ObjectNotFound: _gone,
     AdapterCapacityExceeded: _over_capacity,
     EngineOverloaded: _over_capacity,

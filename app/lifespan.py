@@ -11,15 +11,13 @@ from pathlib import Path
 import structlog
 from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.registry import Collector
 
-from adapters_registry.cache import DiskCache
 from adapters_registry.directory import DirectoryStore
-from adapters_registry.registry import AdapterRegistry
 from adapters_registry.s3 import S3Store
 from adapters_registry.store import ObjectStore
-from app.adapters.publisher import AdapterPublisher
 from app.adapters.resolver import ModelResolver
-from app.adapters.service import AdapterService
+from app.adapters_lifespan import Ground, open_adapters
 from app.api.chat.service import ChatService
 from app.api.files.service import FilesService
 from app.api.health.service import Check, HealthService
@@ -35,7 +33,6 @@ from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
 from app.engine.base import EngineError
 from app.engine.factory import Engines, start_engines
-from app.observability.adapters import AdapterCollector
 from app.observability.metrics import Metrics
 from app.settings import Settings, StoreSettings
 from app.state import State
@@ -76,36 +73,26 @@ async def _open(
     store = _open_store(settings, stack)
     engines = await start_engines(catalog)
     stack.push_async_callback(engines.close)
-    cache = DiskCache(settings.data_dir / "cache", store, max_bytes=settings.adapters.cache_bytes)
-    await stack.enter_async_context(cache)
-    registry = AdapterRegistry(
-        cache,
-        {id: host for id, engine in engines.chat.items() if (host := engine.adapters)},
-        wait_seconds=settings.adapters.lease_wait_seconds,
-        on_load=metrics.adapter_loaded,
-    )
-    stack.push_async_callback(registry.close)
     files = FilesService(database.sessions, store, work_dir, settings.limits)
-    publisher = AdapterPublisher(
-        store, cache, registry, work_dir=work_dir, max_bytes=settings.adapters.max_bytes
-    )
-    adapters = AdapterService(database.sessions, publisher, engines.chat, files.adapter_key)
-    stack.push_async_callback(adapters.close)
+    ground = Ground(settings, catalog, metrics, work_dir, database, store, engines)
+    adapters = await open_adapters(ground, files.adapter_key, stack)
     return State(
-        adapters=adapters,
+        adapters=adapters.service,
         authenticator=Authenticator(database.sessions, pepper, settings.auth.cache_seconds),
         body_limit_bytes=settings.limits.body_bytes,
         chat=ChatService(
             ModelResolver(engines.chat, database.sessions),
-            registry,
+            adapters.registry,
             partial(cache_salt, pepper),
             metrics,
         ),
         files=files,
         health=HealthService(
-            _checks(database, store, engines), _registries(metrics, engines, registry)
+            _vital(database, engines),
+            {"store": store.check},
+            [metrics.registry, _registry_of(engines.metrics, *adapters.collectors), REGISTRY],
         ),
-        models=ModelsService(engines.chat, adapters, started_at=int(time.time())),
+        models=ModelsService(engines.chat, adapters.service, started_at=int(time.time())),
     )
 
 
@@ -145,15 +132,13 @@ def _make_store(options: StoreSettings, settings: Settings) -> ObjectStore:
     )
 
 
-def _checks(database: Database, store: ObjectStore, engines: Engines) -> Mapping[str, Check]:
-    checks: dict[str, Check] = {"database": database.check, "store": store.check}
+def _vital(database: Database, engines: Engines) -> Mapping[str, Check]:
+    checks: dict[str, Check] = {"database": database.check}
     return checks | {f"model {id}": engine.check for id, engine in engines.chat.items()}
 
 
-def _registries(
-    metrics: Metrics, engines: Engines, registry: AdapterRegistry
-) -> list[CollectorRegistry]:
-    ours = CollectorRegistry()
-    ours.register(engines.metrics)
-    ours.register(AdapterCollector(registry))
-    return [metrics.registry, ours, REGISTRY]
+def _registry_of(*collectors: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    return registry

@@ -76,8 +76,38 @@ class AdapterSettings(Group):
         20 << 30, ge=1, description="Disk budget for fetched adapters, in bytes."
     )
     lease_wait_seconds: float = Field(
-        30.0, ge=0, description="How long a request waits for an engine place before a 503."
+        30.0, ge=0, description="How long a request waits for its turn in the engine before a 503."
     )
+    upkeep_seconds: float = Field(
+        15.0, gt=0, description="How often pins are followed and what was deleted is unloaded."
+    )
+    sweep_seconds: float = Field(
+        3600.0, gt=0, description="How often orphaned artifacts are looked for in the store."
+    )
+    orphan_grace_seconds: float = Field(
+        86400.0,
+        ge=3600,
+        description="Age at which an artifact that no adapter needs is an orphan; a registration "
+        "must not take longer.",
+    )
+
+
+class SyncSettings(Group):
+    prefix: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$",
+        description="Key prefix below which operators keep adapters as "
+        "`<org>/<base model>/<name>/`, without a closing slash. Unset: no sync.",
+    )
+    interval_seconds: float = Field(
+        30.0, gt=0, description="How often the bucket is looked at; a change takes two looks."
+    )
+
+    @model_validator(mode="after")
+    def prefix_is_not_ours(self) -> Self:
+        if self.prefix is not None and self.prefix.split("/")[0] in ("artifacts", "files"):
+            raise ValueError("LORA_API_SYNC__PREFIX must not lie below artifacts or files")
+        return self
 
 
 class LimitSettings(Group):
@@ -110,6 +140,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     store: StoreSettings = StoreSettings()
     adapters: AdapterSettings = AdapterSettings()
+    sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -1,7 +1,7 @@
 """Answering over a connection that may go away: abort what nobody waits for any more."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -39,11 +39,16 @@ async def _disconnected(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Sends server-sent events; `frames` is closed at the end, at an error and on disconnect."""
+    """Sends server-sent events; `frames` is closed at the end, at an error and on disconnect.
 
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
-        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(headers=headers, media_type="text/event-stream")
+    `headers` are sent beside those that every stream has.
+    """
+
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None
+    ) -> None:
+        always = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(headers={**(headers or {}), **always}, media_type="text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
 

@@ -1,86 +1,112 @@
-"""The verdict on an uploaded adapter: validated, loaded, seen to generate, then stored."""
+"""From a checked artifact to a registered version: tried on the engine, stored, then named.
 
-import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+Each step can be the last: what was stored without a row is removed by the sweeper, what the engine
+or the disk cache still hold without one by the upkeep. No row is ever without its artifact.
+"""
 
-from adapters_registry.archive import extract
+import time
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
 from adapters_registry.artifacts import publish, unpublish
 from adapters_registry.cache import DiskCache
-from adapters_registry.errors import AdapterLoadFailed, InvalidAdapter
-from adapters_registry.host import AdapterHost
+from adapters_registry.errors import AdapterLoadFailed, InvalidAdapter, StoreError
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.store import ObjectStore
-from adapters_registry.threads import finish
-from adapters_registry.types import AdapterVersion, Artifact
-from adapters_registry.validation import canonicalise
+from adapters_registry.types import Artifact
+from app.adapters import repository
+from app.adapters.names import Alias, fine_tuned_model
+from app.db.tables import FineTuningRow
 from app.engine.base import ChatEngine, ChatJob, Sampling
 from app.ids import new_id
+
+log = structlog.get_logger()
 
 CANARY = ({"role": "user", "content": "Hello"},)
 CANARY_SALT = "canary"
 CANARY_TOKENS = 4
-MAX_PARALLEL_UNPACKS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a version came from: an uploaded file or a directory of the bucket."""
+
+    input_file_id: str | None = None
+    source: str | None = None
 
 
 class AdapterPublisher:
-    """Turns an uploaded ZIP into a stored artifact that the engine is known to run.
-
-    Nothing is stored before the engine has generated with the adapter. What a failed trial leaves
-    in the local cache has no row, is never served, and goes with the cache's oldest entries.
-    """
+    """Registers versions. Nothing is stored before the engine has generated with the adapter."""
 
     def __init__(
         self,
+        sessions: async_sessionmaker[AsyncSession],
         store: ObjectStore,
         cache: DiskCache,
         registry: AdapterRegistry,
-        *,
-        work_dir: Path,
-        max_bytes: int,
     ) -> None:
+        self._sessions = sessions
         self._store = store
         self._cache = cache
         self._registry = registry
-        self._work_dir = work_dir
-        self._max_bytes = max_bytes
-        self._unpacks = asyncio.Semaphore(MAX_PARALLEL_UNPACKS)
 
-    @asynccontextmanager
-    async def validated(
-        self, upload_key: str, base_model: str, host: AdapterHost
-    ) -> AsyncIterator[Artifact]:
-        """Unpack and check the ZIP under `upload_key`; its files on disk end with the block.
+    async def publish(
+        self, alias: Alias, artifact: Artifact, engine: ChatEngine, origin: Origin
+    ) -> FineTuningRow:
+        """Make the artifact the version that the alias stands for.
 
-        **Raises:** InvalidAdapter, StoreError.
-        """
-        room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
-        try:
-            async with self._unpacks:
-                archive = room / "upload.zip"
-                await self._store.get(upload_key, archive)
-                validation = asyncio.to_thread(self._validate, archive, base_model, host)
-                # A cancelled caller waits for the thread, which still writes into the room.
-                artifact = await finish(asyncio.ensure_future(validation), lambda: None)
-            yield artifact
-        finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
-
-    def _validate(self, archive: Path, base_model: str, host: AdapterHost) -> Artifact:
-        directory = archive.with_name("adapter")
-        directory.mkdir()
-        extract(archive, directory, max_bytes=self._max_bytes)
-        return canonicalise(directory, base_model=base_model, shapes=host.shapes, ranks=host.ranks)
-
-    async def publish(self, artifact: Artifact, engine: ChatEngine) -> None:
-        """Have the engine generate with the adapter, then store it.
-
+        Content that has this name already is activated, and its row returned.
         **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded, EngineError.
         """
-        await self._cache.add(artifact)
+        if (row := await self._activated(alias, artifact)) is not None:
+            return row
+        row = _row(alias, artifact, origin)
+        await self._try(artifact, engine)
+        await publish(self._store, artifact, row.stored_as)
+        try:
+            async with self._sessions.begin() as session:
+                await repository.insert(session, row)
+            return row
+        except IntegrityError:
+            # The same content was registered under this name in the meantime.
+            other = await self._activated(alias, artifact)
+            if other is None:
+                raise
+        await self._take_back(row)
+        return other
+
+    async def withdraw(self, row: FineTuningRow) -> None:
+        """Remove what a deleted row leaves: from engine and disk once unused, then the store.
+
+        **Raises:** StoreError, EngineError.
+        """
+        async with self._sessions() as session:
+            is_shared = bool(await repository.registered(session, [row.digest]))
+        if not is_shared:
+            await self._registry.discard(repository.version_of(row))
+        async with self._sessions() as session:
+            # Rows of the first schema may share an artifact.
+            is_needed = bool(await repository.stored(session, [row.stored_as]))
+        if not is_needed:
+            await unpublish(self._store, row.stored_as)
+
+    async def _activated(self, alias: Alias, artifact: Artifact) -> FineTuningRow | None:
+        digest = artifact.version.digest
+        model = fine_tuned_model(alias, digest)
+        async with self._sessions.begin() as session:
+            row = await repository.by_model(session, alias.org_id, model)
+            if row is None:
+                return None
+            if row.digest != digest:
+                message = "Another version of this name has the same 12 digits."
+                raise InvalidAdapter("digest_collision", message, param="name")
+            return row if await repository.activate(session, row) else None
+
+    async def _try(self, artifact: Artifact, engine: ChatEngine) -> None:
+        pin = await self._cache.add(artifact)
         try:
             async with self._registry.lease(artifact.version) as lease:
                 job = ChatJob(
@@ -92,16 +118,32 @@ class AdapterPublisher:
                 )
                 async for _ in engine.chat(job):
                     pass
-                await publish(self._store, artifact)
         except AdapterLoadFailed as error:
             message = f"The engine could not load this adapter for {engine.card.id}."
-            raise InvalidAdapter("load_failed", message) from error
-
-    async def withdraw(self, version: AdapterVersion) -> None:
-        """Remove an artifact that no row names any more; returns when it is gone everywhere."""
-        try:
-            await self._registry.retire(version)
-            await unpublish(self._store, version.digest)
+            raise InvalidAdapter("load_failed", message, param="file") from error
         finally:
-            # Whoever registers the same content again writes all of it again.
-            await self._registry.reinstate(version)
+            pin.release()
+
+    async def _take_back(self, row: FineTuningRow) -> None:
+        try:
+            await unpublish(self._store, row.stored_as)
+        except StoreError as error:
+            log.warning("artifact left to the sweeper", id=row.id, error=type(error).__name__)
+
+
+def _row(alias: Alias, artifact: Artifact, origin: Origin) -> FineTuningRow:
+    id = new_id("ft")
+    return FineTuningRow(
+        id=id,
+        org_id=alias.org_id,
+        name=alias.name,
+        base_model=alias.base_model,
+        input_file_id=origin.input_file_id,
+        source=origin.source,
+        digest=artifact.version.digest,
+        stored_as=id,
+        rank=artifact.config.rank,
+        size_bytes=artifact.size_bytes,
+        fine_tuned_model=fine_tuned_model(alias, artifact.version.digest),
+        created_at=int(time.time()),
+    )

@@ -1,16 +1,26 @@
-"""SQL for registered adapters; every query but the reference count names its organisation."""
+"""SQL for registered adapters. What concerns all organisations at once says so."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ScalarSelect, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from adapters_registry.types import AdapterVersion, Digest
 from app.adapters.names import MAX_MODEL_ID, Alias, parse_alias
 from app.db.tables import FineTuningRow
 
 
+def version_of(row: FineTuningRow) -> AdapterVersion:
+    """Return what the registry leases for a row."""
+    return AdapterVersion(Digest(row.digest), row.base_model, row.stored_as)
+
+
 async def insert(session: AsyncSession, row: FineTuningRow) -> None:
-    """Add a version. **Raises:** sqlalchemy.exc.IntegrityError when it is registered already."""
+    """Add a version, which its alias stands for from now on.
+
+    **Raises:** sqlalchemy.exc.IntegrityError when it is registered already.
+    """
+    row.activation = await session.scalar(select(_next_activation(row))) or 1
     session.add(row)
     await session.flush()
 
@@ -36,11 +46,11 @@ async def by_name(session: AsyncSession, org_id: str, model: str) -> FineTuningR
     alias = parse_alias(model)
     if alias is None:
         return await by_model(session, org_id, model)
-    return await newest(session, alias) if alias.org_id == org_id else None
+    return await current(session, alias) if alias.org_id == org_id else None
 
 
-async def newest(session: AsyncSession, alias: Alias) -> FineTuningRow | None:
-    """Find the version that an alias stands for: the one registered last."""
+async def current(session: AsyncSession, alias: Alias) -> FineTuningRow | None:
+    """Find the version that an alias stands for: the one activated last."""
     query = (
         select(FineTuningRow)
         .where(
@@ -48,20 +58,37 @@ async def newest(session: AsyncSession, alias: Alias) -> FineTuningRow | None:
             FineTuningRow.base_model == alias.base_model,
             FineTuningRow.name == alias.name,
         )
-        .order_by(FineTuningRow.id.desc())
+        .order_by(FineTuningRow.activation.desc(), FineTuningRow.id.desc())
         .limit(1)
     )
     return await session.scalar(query)
 
 
-async def all_of(session: AsyncSession, org_id: str) -> Sequence[FineTuningRow]:
-    """List an organisation's versions, newest first."""
-    query = (
-        select(FineTuningRow)
-        .where(FineTuningRow.org_id == org_id)
-        .order_by(FineTuningRow.id.desc())
-    )
-    return (await session.scalars(query)).all()
+async def activate(session: AsyncSession, row: FineTuningRow) -> bool:
+    """Have the alias stand for this version; False where it is gone."""
+    statement = update(FineTuningRow).where(FineTuningRow.id == row.id)
+    statement = statement.values(activation=_next_activation(row))
+    options = {"synchronize_session": False}
+    result = await session.execute(statement.returning(FineTuningRow.id), execution_options=options)
+    return result.first() is not None
+
+
+async def is_current(session: AsyncSession, row: FineTuningRow) -> bool:
+    """Tell whether the version's alias stands for it."""
+    found = await current(session, Alias(row.base_model, row.org_id, row.name))
+    return found is not None and found.id == row.id
+
+
+async def all_of(
+    session: AsyncSession, org_id: str, *, name: str | None = None, base_model: str | None = None
+) -> Sequence[FineTuningRow]:
+    """List an organisation's versions, newest first: all, or those of one name or base model."""
+    query = select(FineTuningRow).where(FineTuningRow.org_id == org_id)
+    if name is not None:
+        query = query.where(FineTuningRow.name == name)
+    if base_model is not None:
+        query = query.where(FineTuningRow.base_model == base_model)
+    return (await session.scalars(query.order_by(FineTuningRow.id.desc()))).all()
 
 
 async def remove(session: AsyncSession, org_id: str, id: str) -> bool:
@@ -71,7 +98,42 @@ async def remove(session: AsyncSession, org_id: str, id: str) -> bool:
     return result.first() is not None
 
 
-async def references(session: AsyncSession, digest: str) -> int:
-    """Count the versions, of any organisation, that rest on one artifact."""
-    query = select(func.count()).where(FineTuningRow.digest == digest)
-    return await session.scalar(query) or 0
+async def pinned(session: AsyncSession, *, now: int) -> Sequence[FineTuningRow]:
+    """List the pinned versions of all organisations, those first that were pinned for longest."""
+    query = (
+        select(FineTuningRow)
+        .where(FineTuningRow.pinned_until > now)
+        .order_by(FineTuningRow.pinned_until.desc(), FineTuningRow.id)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def by_source(session: AsyncSession, source: str) -> Sequence[FineTuningRow]:
+    """List the versions that came from one place in the bucket, whoever owns them."""
+    return (
+        await session.scalars(select(FineTuningRow).where(FineTuningRow.source == source))
+    ).all()
+
+
+async def registered(session: AsyncSession, digests: Collection[str]) -> set[str]:
+    """Return those of the digests that a version of any organisation has."""
+    query = select(FineTuningRow.digest).where(FineTuningRow.digest.in_(digests))
+    return set((await session.scalars(query)).all())
+
+
+async def stored(session: AsyncSession, ids: Collection[str]) -> set[str]:
+    """Return those of the artifacts in the store that a version of any organisation needs."""
+    query = select(FineTuningRow.stored_as).where(FineTuningRow.stored_as.in_(ids))
+    return set((await session.scalars(query)).all())
+
+
+def _next_activation(row: FineTuningRow) -> ScalarSelect[int]:
+    return (
+        select(func.coalesce(func.max(FineTuningRow.activation), 0) + 1)
+        .where(
+            FineTuningRow.org_id == row.org_id,
+            FineTuningRow.base_model == row.base_model,
+            FineTuningRow.name == row.name,
+        )
+        .scalar_subquery()
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from adapters_registry.types import AdapterVersion, Digest
+from adapters_registry.types import AdapterVersion
 from app.adapters import repository
 from app.engine.base import ChatEngine
 from app.errors import model_not_found
@@ -44,5 +44,4 @@ class ModelResolver:
         engine = self._engines.get(row.base_model) if row else None
         if row is None or engine is None or engine.adapters is None:
             raise model_not_found(model)
-        version = AdapterVersion(Digest(row.digest), row.base_model)
-        return ResolvedModel(row.fine_tuned_model, engine, version)
+        return ResolvedModel(row.fine_tuned_model, engine, repository.version_of(row))

@@ -1,92 +1,81 @@
-"""Registering, listing and deleting adapters: the one place that changes their rows.
+"""What an organisation does with its adapters: register, list, activate, pin and delete them."""
 
-The registration and the removal of the same content never overlap in one process, so a row always
-has its artifact.
-"""
-
-import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import structlog
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from adapters_registry.errors import InvalidAdapter
-from adapters_registry.types import AdapterVersion, Artifact, Digest
-from app.adapters import repository
-from app.adapters.locks import KeyedLocks
-from app.adapters.names import Alias, fine_tuned_model, is_valid_name
-from app.adapters.publisher import AdapterPublisher
-from app.db.tables import FineTuningRow
+from app.adapters import bucket_repository, repository
+from app.adapters.intake import AdapterIntake
+from app.adapters.names import Alias, is_valid_name
+from app.adapters.pins import PinFollower, Warmth
+from app.adapters.publisher import AdapterPublisher, Origin
+from app.adapters.withdrawals import Withdrawals
+from app.db.tables import BucketAdapterRow, FineTuningRow
 from app.engine.base import ChatEngine
-from app.errors import invalid_request, model_not_found, not_found, overloaded
-from app.ids import new_id
-
-log = structlog.get_logger()
+from app.errors import ApiError, invalid_request, model_not_found, not_found
 
 FINE_TUNING_ID = re.compile(r"ft_[0-9a-z]{26}")
 UploadKey = Callable[[str, str], Awaitable[str]]
 """(org_id, file_id) -> object key of an adapter ZIP; raises ApiError for any other file."""
 
-CONTENT_WAIT_SECONDS = 20.0
-STILL_IN_USE = "A deleted adapter with the same content is still in use; try again later."
 NAME_RULE = (
     "`name` must be 1 to 63 characters of a-z, 0-9 and '-', start and end with a letter or digit, "
     "and not end in '-' and 12 hexadecimal digits"
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version; `is_active` when its alias stands for it."""
+
+    row: FineTuningRow
+    is_active: bool
+
+
 class AdapterService:
-    """The adapters of all organisations; each call acts for one."""
+    """The adapters of all organisations; each call acts for one.
+
+    An id that is unknown, deleted or another organisation's raises the same ApiError 404.
+    """
 
     def __init__(
         self,
         sessions: async_sessionmaker[AsyncSession],
+        intake: AdapterIntake,
         publisher: AdapterPublisher,
+        withdrawals: Withdrawals,
+        pins: PinFollower,
         engines: Mapping[str, ChatEngine],
         upload_key: UploadKey,
     ) -> None:
         self._sessions = sessions
+        self._intake = intake
         self._publisher = publisher
+        self._withdrawals = withdrawals
+        self._pins = pins
         self._engines = engines
         self._upload_key = upload_key
-        self._contents = KeyedLocks()
-        self._removals: set[asyncio.Task[None]] = set()
 
     async def register(
         self, org_id: str, *, name: str, base_model: str, input_file_id: str
-    ) -> FineTuningRow:
-        """Validate an uploaded adapter, try it on the engine, store it and give it a model id.
+    ) -> Version:
+        """Check an uploaded adapter, try it on the engine, store it and give it a model id.
 
-        The same content under the same name answers with the version that is there already.
-        **Raises:** ApiError, InvalidAdapter, StoreError, EngineError.
+        The alias stands for it from now on. The same content under the same name answers with the
+        version that is there already. **Raises:** ApiError, InvalidAdapter, StoreError,
+        EngineError.
         """
         if not is_valid_name(name):
             raise invalid_request(NAME_RULE, param="name")
-        engine, key = self._lora_engine(base_model), await self._upload_key(org_id, input_file_id)
-        assert engine.adapters is not None
-        alias = Alias(base_model, org_id, name)
-        async with (
-            self._publisher.validated(key, base_model, engine.adapters) as artifact,
-            self._alone_with(artifact.version.digest),
-        ):
-            if row := await self._registered(alias, artifact):
-                return row
-            await self._publisher.publish(artifact, engine)
-            return await self._insert(_row(alias, input_file_id, artifact))
-
-    @asynccontextmanager
-    async def _alone_with(self, digest: Digest) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            try:
-                hold = self._contents.hold(digest, wait_seconds=CONTENT_WAIT_SECONDS)
-                await stack.enter_async_context(hold)
-            except TimeoutError:
-                raise overloaded(STILL_IN_USE, retry_after_seconds=5) from None
-            yield
+        engine = self._lora_engine(base_model)
+        key = await self._upload_key(org_id, input_file_id)
+        alias, origin = Alias(base_model, org_id, name), Origin(input_file_id=input_file_id)
+        async with self._intake.unzipped(key, engine) as artifact:
+            row = await self._publisher.publish(alias, artifact, engine, origin)
+        return Version(row, is_active=True)
 
     def _lora_engine(self, base_model: str) -> ChatEngine:
         engine = self._engines.get(base_model)
@@ -96,93 +85,124 @@ class AdapterService:
             raise invalid_request(message, param="base_model", code="base_model_unknown")
         return engine
 
-    async def _registered(self, alias: Alias, artifact: Artifact) -> FineTuningRow | None:
-        model = fine_tuned_model(alias, artifact.version.digest)
-        async with self._sessions() as session:
-            row = await repository.by_model(session, alias.org_id, model)
-        if row is not None and row.digest != artifact.version.digest:
-            raise InvalidAdapter("digest_collision", "Another version has the same 12 digits.")
-        return row
-
-    async def _insert(self, row: FineTuningRow) -> FineTuningRow:
-        try:
-            async with self._sessions.begin() as session:
-                await repository.insert(session, row)
-            return row
-        except IntegrityError:
-            # Another replica registered the same content in the meantime.
-            async with self._sessions() as session:
-                other = await repository.by_model(session, row.org_id, row.fine_tuned_model)
-            if other is None:
-                raise
-            return other
-
-    async def get(self, org_id: str, id: str) -> FineTuningRow:
-        """Find a version by its `ft_` id. **Raises:** ApiError 404."""
-        row = None
-        if FINE_TUNING_ID.fullmatch(id):
-            async with self._sessions() as session:
-                row = await repository.by_id(session, org_id, id)
-        if row is None:
+    async def get(self, org_id: str, id: str) -> Version | BucketAdapterRow:
+        """Find a version by its `ft_` id, or an adapter in the bucket that was refused."""
+        if not FINE_TUNING_ID.fullmatch(id):
             raise not_found("fine_tuning", id)
-        return row
+        async with self._sessions() as session:
+            if (row := await repository.by_id(session, org_id, id)) is not None:
+                return Version(row, await repository.is_current(session, row))
+            refused = await bucket_repository.refused_by_id(session, org_id, id)
+        if refused is None:
+            raise not_found("fine_tuning", id)
+        return refused
 
     async def get_model(self, org_id: str, model: str) -> FineTuningRow:
-        """Find a version by its model id or alias. **Raises:** ApiError 404."""
+        """Find a version by its model id or alias."""
         async with self._sessions() as session:
             row = await repository.by_name(session, org_id, model)
         if row is None:
             raise model_not_found(model)
         return row
 
-    async def all_of(self, org_id: str) -> Sequence[FineTuningRow]:
-        """List an organisation's versions, newest first."""
+    async def all_of(
+        self, org_id: str, *, name: str | None = None, base_model: str | None = None
+    ) -> Sequence[Version]:
+        """List an organisation's versions, newest first: all, or those of one name or base."""
         async with self._sessions() as session:
-            return await repository.all_of(session, org_id)
+            rows = await repository.all_of(session, org_id, name=name, base_model=base_model)
+        active: dict[tuple[str, str], FineTuningRow] = {}
+        for row in sorted(rows, key=lambda row: (row.activation, row.id)):
+            active[row.base_model, row.name] = row
+        return [Version(row, active[row.base_model, row.name] is row) for row in rows]
+
+    async def refused_of(
+        self, org_id: str, *, name: str | None = None, base_model: str | None = None
+    ) -> Sequence[BucketAdapterRow]:
+        """List the organisation's refused adapters in the bucket, as `all_of` does versions."""
+        async with self._sessions() as session:
+            return await bucket_repository.refused_of(
+                session, org_id, name=name, base_model=base_model
+            )
+
+    async def activate(self, org_id: str, id: str) -> Version:
+        """Have the alias stand for this version, say to go back to an earlier one.
+
+        It moves in one step: each request sees the one version or the other.
+        """
+        row = await self._registered(org_id, id)
+        async with self._sessions.begin() as session:
+            if not await repository.activate(session, row):
+                raise not_found("fine_tuning", id)
+        return Version(row, is_active=True)
+
+    async def warm(self, org_id: str, id: str) -> Warmth:
+        """Bring a version into the engine of this replica, before the first request does.
+
+        **Raises:** ApiError, RegistryError, EngineError.
+        """
+        row = await self._registered(org_id, id)
+        self._serving_engine(row)
+        return await self._pins.warm(repository.version_of(row))
+
+    async def pin(self, org_id: str, id: str, *, seconds: int) -> Version:
+        """Keep a version loaded on every replica for a time, counted from now.
+
+        It is loaded on this replica when this returns, and soon after on the others.
+        **Raises:** ApiError, 409 where as many are pinned as the engine's host memory allows;
+        RegistryError, EngineError.
+        """
+        await self.warm(org_id, id)
+        async with self._sessions.begin() as session:
+            if (row := await repository.by_id(session, org_id, id)) is None:
+                raise not_found("fine_tuning", id)
+            now = int(time.time())
+            others = [p for p in await repository.pinned(session, now=now) if p.id != row.id]
+            if sum(other.base_model == row.base_model for other in others) >= self._pin_places(row):
+                raise _no_pin_left()
+            row.pinned_until = now + seconds
+            is_active = await repository.is_current(session, row)
+        await self._pins.follow()
+        return Version(row, is_active)
+
+    def _pin_places(self, row: FineTuningRow) -> int:
+        host = self._serving_engine(row).adapters
+        return 0 if host is None else host.capacity - host.slots
+
+    async def unpin(self, org_id: str, id: str) -> None:
+        """End a pin; the version stays loaded until others need its place."""
+        await self._registered(org_id, id)
+        async with self._sessions.begin() as session:
+            if (row := await repository.by_id(session, org_id, id)) is None:
+                raise not_found("fine_tuning", id)
+            row.pinned_until = None
+        await self._pins.follow()
 
     async def delete(self, org_id: str, id: str) -> None:
         """Forget a version: no request finds it once this returns; running ones finish.
 
-        The artifact goes when nothing uses it any more. **Raises:** ApiError 404.
+        Its alias stands for the version that was active before. Engine, disk and store follow as
+        soon as nothing uses it.
         """
-        row = await self.get(org_id, id)
+        row = await self._registered(org_id, id)
         async with self._sessions.begin() as session:
             if not await repository.remove(session, org_id, id):
                 raise not_found("fine_tuning", id)
-        removal = asyncio.create_task(self._withdraw_unused(row))
-        self._removals.add(removal)
-        removal.add_done_callback(self._removed)
+        self._withdrawals.begin(row)
 
-    async def _withdraw_unused(self, row: FineTuningRow) -> None:
-        version = AdapterVersion(Digest(row.digest), row.base_model)
-        async with self._contents.hold(row.digest):
-            async with self._sessions() as session:
-                if await repository.references(session, row.digest):
-                    return
-            await self._publisher.withdraw(version)
+    def _serving_engine(self, row: FineTuningRow) -> ChatEngine:
+        engine = self._engines.get(row.base_model)
+        if engine is None or engine.adapters is None:
+            raise model_not_found(row.fine_tuned_model)
+        return engine
 
-    def _removed(self, removal: asyncio.Task[None]) -> None:
-        self._removals.discard(removal)
-        if not removal.cancelled() and (error := removal.exception()):
-            log.error("artifact not removed", exc_info=error)
-
-    async def close(self) -> None:
-        """Stop removals that still wait for running requests."""
-        for removal in list(self._removals):
-            removal.cancel()
-        await asyncio.gather(*self._removals, return_exceptions=True)
+    async def _registered(self, org_id: str, id: str) -> FineTuningRow:
+        found = await self.get(org_id, id)
+        if not isinstance(found, Version):
+            raise not_found("fine_tuning", id)
+        return found.row
 
 
-def _row(alias: Alias, input_file_id: str, artifact: Artifact) -> FineTuningRow:
-    return FineTuningRow(
-        id=new_id("ft"),
-        org_id=alias.org_id,
-        name=alias.name,
-        base_model=alias.base_model,
-        input_file_id=input_file_id,
-        digest=artifact.version.digest,
-        rank=artifact.config.rank,
-        size_bytes=artifact.size_bytes,
-        fine_tuned_model=fine_tuned_model(alias, artifact.version.digest),
-        created_at=int(time.time()),
-    )
+def _no_pin_left() -> ApiError:
+    message = "As many adapters of this base model are pinned as this deployment allows."
+    return ApiError(409, message, code="pin_limit_reached")

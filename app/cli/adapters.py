@@ -3,29 +3,40 @@
 The server and the key come from `LORA_API_BASE_URL` and `LORA_API_KEY`, or the options.
 """
 
+import json
 import os
+import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
+from urllib.parse import quote
 
 import httpx
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
+from app.cli.adapter_tables import Adapter, moment, print_models, print_status, print_versions
+from app.cli.http_client import answer, connected, console, fail, show
 
 app = typer.Typer(no_args_is_help=True)
-console = Console(stderr=True)
+
+RESOURCE = "/v1/fine_tunings"
+DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 BaseUrl = Annotated[str, typer.Option(envvar="LORA_API_BASE_URL", help="The server's address.")]
 Key = Annotated[str, typer.Option(envvar="LORA_API_KEY", help="API key.", show_default=False)]
+Id = Annotated[str, typer.Argument(help="The version's `ft_` id or its model id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+BaseModel = Annotated[str | None, typer.Option(help="Id of the base model. Default: all.")]
+Lifetime = Annotated[
+    str, typer.Option("--for", metavar="DURATION", help="Say 30m, 2h or 1d; 7d at most.")
+]
 DEFAULT_URL = "http://127.0.0.1:8000"
-REQUEST_SECONDS = 600.0
 
 
 @app.command()
@@ -39,33 +50,87 @@ def push(
     base_url: BaseUrl = DEFAULT_URL,
 ) -> None:
     """Upload an adapter, register it and print its model id."""
-    with _client(base_url, api_key) as client:
+    with connected(base_url, api_key) as client:
         with _archive(adapter) as archive:
             file = _upload(client, archive, f"{name}.zip")
         with console.status("validating and trying the adapter"):
             body = {"input_file_id": file["id"], "name": name, "base_model": base_model}
-            created = _answer(client.post("/v1/fine_tunings", json={**body, "type": "lora"}))
+            created = answer(client.post(RESOURCE, json={**body, "type": "lora"}))
     typer.echo(created["data"]["fine_tuned_model"])
 
 
 @app.command("list")
-def list_all(api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
-    """Show the organisation's adapters."""
-    with _client(base_url, api_key) as client:
-        adapters = _answer(client.get("/v1/fine_tunings"))["data"]
-    table = Table("id", "name", "base model", "model id")
-    for item in adapters:
-        table.add_row(item["id"], item["name"], item["base_model"], item["fine_tuned_model"])
-    Console().print(table)
+def list_all(api_key: Key, base_url: BaseUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show the model ids of all versions, newest first."""
+    _show(_found(base_url, api_key), print_models, as_json=as_json)
 
 
 @app.command()
-def delete(id: str, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
-    """Delete an adapter by its `ft_` or its model id."""
-    path = f"/v1/models/{id}" if id.startswith("ft:") else f"/v1/fine_tunings/{id}"
-    with _client(base_url, api_key) as client:
-        _answer(client.delete(path))
+def status(api_key: Key, base_url: BaseUrl = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show what is active, pinned or ready, and why adapters in the bucket failed."""
+    _show(_found(base_url, api_key), print_status, as_json=as_json)
+
+
+@app.command()
+def versions(
+    name: Annotated[str, typer.Argument(help="Name of the fine-tuned model.")],
+    api_key: Key,
+    base_url: BaseUrl = DEFAULT_URL,
+    base_model: BaseModel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the versions of a name, newest first."""
+    found = _found(base_url, api_key, name=name, base_model=base_model)
+    _show(found, print_versions, as_json=as_json)
+
+
+@app.command()
+def activate(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
+    """Have the name's alias stand for this version, say to go back to an earlier one."""
+    with connected(base_url, api_key) as client:
+        version = answer(client.post(f"{_path(client, id)}/activate"))["data"]
+    typer.echo(f"{version['alias']} stands for {version['fine_tuned_model']}")
+
+
+@app.command()
+def warm(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
+    """Load a version on the replica that answers, before the first request needs it."""
+    with connected(base_url, api_key) as client, console.status("loading"):
+        warmth = answer(client.post(f"{_path(client, id)}/warm"))
+    typer.echo(f"found in the {warmth['tier']}, loaded after {warmth['milliseconds']} ms")
+
+
+@app.command()
+def pin(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL, lifetime: Lifetime = "1h") -> None:
+    """Keep a version loaded on every replica for a time, counted from now."""
+    body = {"seconds": duration(lifetime)}
+    with connected(base_url, api_key) as client, console.status("loading"):
+        pinned = answer(client.post(f"{_path(client, id)}/pin", json=body))["data"]
+    typer.echo(f"pinned until {moment(pinned['pinned_until'])}")
+
+
+@app.command()
+def unpin(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
+    """End a pin."""
+    with connected(base_url, api_key) as client:
+        answer(client.delete(f"{_path(client, id)}/pin"))
+    typer.echo(f"unpinned {id}")
+
+
+@app.command()
+def delete(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
+    """Delete a version; its alias goes back to the one that was active before."""
+    with connected(base_url, api_key) as client:
+        answer(client.delete(_path(client, id)))
     typer.echo(f"deleted {id}")
+
+
+def duration(text: str) -> int:
+    """Read `30m`, `2h` or `1d` as seconds. **Raises:** typer.BadParameter."""
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 30m, 2h or 1d")
+    return int(match[1]) * UNIT_SECONDS[match[2]]
 
 
 def zip_adapter(directory: Path, archive: BinaryIO) -> None:
@@ -101,27 +166,33 @@ def _upload(client: httpx.Client, archive: BinaryIO, filename: str) -> dict[str,
         reader = progress.wrap_file(archive, total=size)
         files = {"file": (filename, reader, "application/zip")}
         response = client.post("/v1/files", data={"purpose": "fine_tuning"}, files=files)
-    return _answer(response)
+    return answer(response)
 
 
-@contextmanager
-def _client(base_url: str, api_key: str) -> Iterator[httpx.Client]:
-    headers = {"authorization": f"Bearer {api_key}"}
-    try:
-        with httpx.Client(base_url=base_url, headers=headers, timeout=REQUEST_SECONDS) as client:
-            yield client
-    except httpx.TransportError as error:
-        console.print(f"{base_url} does not answer: {error}", style="red", markup=False)
-        raise typer.Exit(1) from error
+def _found(base_url: str, api_key: str, **filters: str | None) -> list[dict[str, Any]]:
+    asked = {key: value for key, value in filters.items() if value is not None}
+    with connected(base_url, api_key) as client:
+        adapters: list[dict[str, Any]] = answer(client.get(RESOURCE, params=asked))["data"]
+    return adapters
 
 
-def _answer(response: httpx.Response) -> dict[str, Any]:
-    if response.is_success:
-        body: dict[str, Any] = response.json()
-        return body
-    try:
-        message = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"the server answered {response.status_code}"
-    console.print(message, style="red", markup=False)
-    raise typer.Exit(1)
+def _show(
+    adapters: list[dict[str, Any]], table: Callable[[Sequence[Adapter]], None], *, as_json: bool
+) -> None:
+    if as_json:
+        typer.echo(json.dumps(adapters, indent=2))
+    elif adapters:
+        table(adapters)
+    else:
+        show("No adapters.")
+
+
+def _path(client: httpx.Client, id: str) -> str:
+    """Return the path of a version, which is looked for where its model id is given."""
+    if id.startswith("ft:"):
+        versions = answer(client.get(RESOURCE))["data"]
+        found = [item["id"] for item in versions if item["fine_tuned_model"] == id]
+        if not found:
+            fail(f"{id} is the model id of no version; `lora-api adapters list` shows them")
+        (id,) = found
+    return f"{RESOURCE}/{quote(id, safe='')}"

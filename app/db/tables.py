@@ -1,9 +1,12 @@
 """Every table. Times are Unix seconds, ids are TypeIDs, every tenant's row carries `org_id`."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, MetaData, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Id = String(40)
+Source = String(900)
+"""Key of an adapter's directory in the bucket, `<sync prefix>/<org>/<base model>/<name>`."""
+
 NAMES = {
     "pk": "pk_%(table_name)s",
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
@@ -57,22 +60,56 @@ class FileRow(Base):
 
 
 class FineTuningRow(Base):
-    """One registered adapter version: a name of an organisation bound to an immutable digest."""
+    """One registered adapter version: a name of an organisation bound to an immutable digest.
+
+    A name's alias stands for its version of the highest `activation`, among equals the one of the
+    greatest id. `stored_as` names the artifact in the store. `input_file_id` is of an upload,
+    `source` of an adapter that lies in the bucket; one of the two is set.
+    """
 
     __tablename__ = "fine_tunings"
     __table_args__ = (
         UniqueConstraint("org_id", "base_model", "name", "digest"),
         Index("ix_fine_tunings_org_id_id", "org_id", "id"),
         Index("ix_fine_tunings_digest", "digest"),
+        Index("ix_fine_tunings_pinned_until", "pinned_until"),
+        Index("ix_fine_tunings_source", "source"),
     )
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
     name: Mapped[str] = mapped_column(String(63))
     base_model: Mapped[str] = mapped_column(String(255))
-    input_file_id: Mapped[str] = mapped_column(Id)
+    input_file_id: Mapped[str | None] = mapped_column(Id)
+    source: Mapped[str | None] = mapped_column(Source)
     digest: Mapped[str] = mapped_column(String(64))
+    stored_as: Mapped[str] = mapped_column(String(64))
     rank: Mapped[int]
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     fine_tuned_model: Mapped[str] = mapped_column(String(512), unique=True)
+    activation: Mapped[int] = mapped_column(BigInteger)
+    pinned_until: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class BucketAdapterRow(Base):
+    """One adapter directory that operators keep in the bucket, as the sync last acted upon it.
+
+    `applied` is the mark of its files' ETags and sizes at that time, whatever came of it. `code`,
+    `param` and `message` are the verdict when that was a refusal. `id` is the `ft_` id under which
+    its owner sees a refusal.
+    """
+
+    __tablename__ = "bucket_adapters"
+    __table_args__ = (Index("ix_bucket_adapters_org_id_id", "org_id", "id"),)
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    source: Mapped[str] = mapped_column(Source, unique=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    base_model: Mapped[str] = mapped_column(String(255))
+    name: Mapped[str] = mapped_column(String(255))
+    applied: Mapped[str] = mapped_column(String(64))
+    code: Mapped[str | None] = mapped_column(String(64))
+    param: Mapped[str | None] = mapped_column(String(512))
+    message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[int] = mapped_column(BigInteger)

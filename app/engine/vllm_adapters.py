@@ -40,6 +40,18 @@ class VllmAdapterHost:
         return self._lora.max_cpu_loras
 
     @property
+    def slots(self) -> int:
+        return self._lora.max_loras
+
+    @property
+    def max_running(self) -> int:
+        return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
+
+    @property
+    def max_running_each(self) -> int:
+        return self._lora.max_running_each or max(1, self.max_running * 3 // 4)
+
+    @property
     def ranks(self) -> Collection[int]:
         return self._lora.ranks
 

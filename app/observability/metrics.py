@@ -55,6 +55,24 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._refused_fetches = Counter(
+            "lora_api_adapter_fetches_refused",
+            "Downloads of adapters given up, by reason: corrupt, missing or unavailable.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._swept = Counter(
+            "lora_api_swept",
+            "Things without a row that were removed: artifacts in the store, copies on a replica.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._background_failures = Counter(
+            "lora_api_background_failures",
+            "Rounds of background work that failed.",
+            ["task"],
+            registry=self.registry,
+        )
 
     def request_started(self) -> None:
         """Count a request as in flight."""
@@ -80,3 +98,15 @@ class Metrics:
         """Count a load and how long fetching and loading took."""
         self._loads.labels(version.base_model, tier).inc()
         self._load_seconds.labels(version.base_model, tier).observe(seconds)
+
+    def fetch_refused(self, reason: str) -> None:
+        """Count an adapter that could not be downloaded whole and right."""
+        self._refused_fetches.labels(reason).inc()
+
+    def swept(self, kind: str, count: int) -> None:
+        """Count what a sweep removed."""
+        self._swept.labels(kind).inc(count)
+
+    def background_failed(self, task: str) -> None:
+        """Count a failed round of background work."""
+        self._background_failures.labels(task).inc()

@@ -1,258 +1,379 @@
-"""Random interleavings of everything that can happen to a registry, on a real event loop.
-
-Blocking work runs in line, so that a sequence of steps always interleaves in the same way.
-"""
+"""Random interleavings of everything that can happen to a replica and its registry."""
 
 import asyncio
 import os
+import shutil
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from adapters_registry.artifacts import artifact_key, publish
-from adapters_registry.cache import DiskCache
+from adapters_registry.artifacts import ARTIFACT_FILES, artifact_key
 from adapters_registry.digest import artifact_digest
-from adapters_registry.errors import RegistryError, StoreUnavailable
-from adapters_registry.registry import AdapterRegistry
-from adapters_registry.testing import MemoryStore, RecordingHost, make_artifact
+from adapters_registry.errors import (
+    AdapterCapacityExceeded,
+    AdapterLoadFailed,
+    ObjectCorrupt,
+    ObjectNotFound,
+    StoreUnavailable,
+)
+from adapters_registry.testing import make_artifact
 from adapters_registry.types import WEIGHTS_FILE
+from tests.adapters_registry.replica import (
+    BASE,
+    CAPACITY,
+    MAX_RUNNING,
+    SLOTS,
+    WAIT_SECONDS,
+    Client,
+    Database,
+    Replica,
+    SlowStore,
+)
+from tests.adapters_registry.still_loop import StillLoop
 
-BASE = "base"
-CAPACITY = 2
-VERSIONS = 5
+NAMES = "abc"
+CONTENTS = 8
 SIZE = 107
-CACHED = 3  # fewer than VERSIONS, more than CAPACITY: the disk evicts too
+MAX_BYTES = 4 * SIZE  # fewer than the contents, more than the engine's places: the disk evicts too
 
-numbers = st.integers(0, VERSIONS - 1)
-ticks = st.integers(0, 12)
+names = st.sampled_from(NAMES)
+contents = st.integers(0, CONTENTS - 1)
+some = st.integers(0, 11)
+"""Which one of those there are; one past the last is the first again."""
+ticks = st.integers(0, 15)
 
 
 class EngineFailed(Exception):
     """Stands for an engine's own error, which the library does not know."""
 
 
-class InlineExecutor(ThreadPoolExecutor):
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-
-class Client:
-    """Takes a lease, keeps it until told to stop, and remembers how it ended."""
-
-    def __init__(self, registry, version):
-        self.stop = asyncio.Event()
-        self.lease = None
-        self._registry = registry
-        self._version = version
-
-    async def run(self):
-        async with self._registry.lease(self._version) as lease:
-            self.lease = lease
-            try:
-                await self.stop.wait()
-            finally:
-                self.lease = None
-
-
 class RegistryMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.descriptors = len(os.listdir("/proc/self/fd"))
-        self.loop = asyncio.new_event_loop()
-        self.loop.set_default_executor(InlineExecutor())
+        self.loop = StillLoop()
         self.directory = tempfile.TemporaryDirectory()
-        self.root = Path(self.directory.name) / "cache"
+        path = Path(self.directory.name)
+        self.artifacts = [
+            make_artifact(path / f"upload{number}", BASE, bytes([number]) * 100)
+            for number in range(CONTENTS)
+        ]
+        self.store = SlowStore()
+        self.database = Database()
+        self.deleted = "ft_unknown"
+        self.excuses = {AdapterCapacityExceeded}
+        self.crashes = 0
+        self.start(path / "cache")
+        for number, name in enumerate(NAMES * 2):
+            self.register(name, number, 0)
+            self.loop.end(*self.tasks)
+
+    def start(self, root):
+        self.replica = Replica(root, self.store, self.database, MAX_BYTES)
         self.clients = {}
-        self.background = []
-        self.loop.run_until_complete(self.start())
+        self.tasks = []
+        self.loop.run_until_complete(self.replica.cache.open())
 
-    async def start(self):
-        self.store = MemoryStore()
-        self.host = RecordingHost(CAPACITY)
-        self.versions = []
-        for number in range(VERSIONS):
-            path = Path(self.directory.name) / str(number)
-            artifact = make_artifact(path, BASE, bytes([number]) * 100)
-            await publish(self.store, artifact)
-            self.versions.append(artifact.version)
-        self.good = dict(self.store.objects)
-        self.cache = DiskCache(self.root, self.store, max_bytes=CACHED * SIZE)
-        await self.cache.open()
-        self.registry = AdapterRegistry(self.cache, {BASE: self.host}, wait_seconds=3600)
+    def begin(self, work, count):
+        self.tasks.append(self.loop.create_task(work))
+        self.loop.tick(count)
 
-    async def tick(self, count):
-        for _ in range(count):
-            await asyncio.sleep(0)
+    def pick(self, number):
+        """Return some id: one that is registered, or the last that was deleted."""
+        ids = [*self.database.rows, self.deleted]
+        return ids[number % len(ids)]
 
-    def go(self, count):
-        self.loop.run_until_complete(self.tick(count))
+    def version(self, number):
+        row = self.database.rows.get(self.pick(number))
+        return None if row is None else row.version
 
-    @rule(number=numbers, clients=st.integers(1, 4), count=ticks)
+    @rule(name=names, content=contents, count=ticks)
+    def register(self, name, content, count):
+        self.begin(self.replica.register(name, self.artifacts[content]), count)
+
+    @rule(number=some, clients=st.integers(1, 4), count=ticks)
     def lease(self, number, clients, count):
         for _ in range(clients):
-            client = Client(self.registry, self.versions[number])
+            client = Client(self.replica, self.pick(number))
             self.clients[self.loop.create_task(client.run())] = client
-        self.go(count)
+        self.loop.tick(count)
 
-    @precondition(lambda self: self.clients)
-    @rule(data=st.data(), count=ticks)
-    def release(self, data, count):
-        clients = list(self.clients.values())
-        clients[data.draw(st.integers(0, len(clients) - 1))].stop.set()
-        self.go(count)
+    @rule(first=some, count=ticks)
+    def lease_all(self, first, count):
+        for number in range(len(self.database.rows)):
+            self.lease(first + number, 1, 0)
+        self.loop.tick(count)
 
-    @precondition(lambda self: self.clients)
-    @rule(data=st.data(), count=ticks)
-    def cancel(self, data, count):
-        tasks = list(self.clients)
-        tasks[data.draw(st.integers(0, len(tasks) - 1))].cancel()
-        self.go(count)
+    @rule(number=some, count=ticks)
+    def release(self, number, count):
+        if clients := list(self.clients.values()):
+            clients[number % len(clients)].stop.set()
+        self.loop.tick(count)
 
-    @rule(number=numbers, is_refused=st.booleans())
-    def let_the_engine_refuse(self, number, is_refused):
-        change = self.host.refused.add if is_refused else self.host.refused.discard
-        change(self.versions[number].digest)
+    @rule(count=ticks)
+    def release_all(self, count):
+        for client in self.clients.values():
+            client.stop.set()
+        self.loop.tick(count)
+
+    @rule(number=some, count=ticks)
+    def cancel(self, number, count):
+        if tasks := [*self.clients, *self.tasks]:
+            tasks[number % len(tasks)].cancel()
+        self.loop.tick(count)
+
+    @rule(number=some, count=ticks)
+    def pin(self, number, count):
+        if (version := self.version(number)) is not None:
+            self.begin(self.replica.registry.pin(version), count)
+
+    @rule(number=some)
+    def unpin(self, number):
+        if (version := self.version(number)) is not None:
+            self.replica.registry.unpin(version)
+
+    @rule(number=some, count=ticks)
+    def delete(self, number, count):
+        self.excuses.add(ObjectNotFound)
+        self.deleted = self.pick(number)
+        self.begin(self.replica.delete(self.deleted), count)
+
+    @rule(name=names, count=ticks)
+    def retire(self, name, count):
+        self.excuses.add(ObjectNotFound)
+        self.begin(self.replica.retire(name), count)
+
+    @rule(count=ticks)
+    def sweep(self, count):
+        self.begin(self.replica.sweep(), count)
+
+    @rule(content=contents)
+    def evict_from_disk(self, content):
+        digest = self.artifacts[content].version.digest
+        self.loop.run_until_complete(self.replica.cache.remove(digest))
+
+    @precondition(lambda self: self.clients or self.tasks)
+    @rule(keeps_disk=st.booleans())
+    def crash(self, keeps_disk):
+        """Nothing of the process survives but its directory, as it is now."""
+        dead, dead_tasks = self.replica, [*self.clients, *self.tasks]
+        self.crashes += 1
+        root = Path(self.directory.name) / f"cache{self.crashes}"
+        if keeps_disk:
+            shutil.copytree(dead.root, root)
+        self.bury(dead, dead_tasks)
+        self.start(root)
+
+    def bury(self, replica, tasks):
+        for task in tasks:
+            task.cancel()
+        replica.host.open.set()
+        self.loop.run_until_complete(replica.close())
+        self.loop.end(*tasks)
+        for task in tasks:
+            task.cancelled() or task.exception()
+        assert replica.host.violations == []
+
+    @rule()
+    def replace_engine(self):
+        self.excuses.add(AdapterLoadFailed)
+        self.replica.host.known.clear()
+        self.loop.run_until_complete(self.forget())
+
+    async def forget(self):
+        await self.replica.registry.forget(BASE)
+        self.replica.host.known.clear()
+        for client in self.clients.values():
+            client.lease = None  # of the engine that is gone
+
+    @rule(content=contents, is_refused=st.booleans())
+    def let_the_engine_refuse(self, content, is_refused):
+        self.excuses.add(AdapterLoadFailed)
+        refused = self.replica.host.refused
+        (refused.add if is_refused else refused.discard)(self.artifacts[content].version.digest)
 
     @rule(fails=st.booleans())
     def let_loads_break_off(self, fails):
-        self.host.load_error = EngineFailed() if fails else None
+        self.excuses.add(EngineFailed)
+        self.replica.host.load_error = EngineFailed() if fails else None
 
     @rule(fails=st.booleans())
     def let_unloads_fail(self, fails):
-        self.host.unload_error = EngineFailed() if fails else None
+        self.excuses.add(EngineFailed)
+        self.replica.host.unload_error = EngineFailed() if fails else None
 
     @rule(is_down=st.booleans())
     def let_the_store_fail(self, is_down):
+        self.excuses.add(StoreUnavailable)
         self.store.error = StoreUnavailable("down") if is_down else None
 
-    @rule(number=numbers, is_flipped=st.booleans())
-    def flip_a_byte(self, number, is_flipped):
-        key = artifact_key(self.versions[number].digest, WEIGHTS_FILE)
-        self.store.objects[key] = b"x" * 100 if is_flipped else self.good[key]
+    @rule(number=some)
+    def flip_a_byte(self, number):
+        self.excuses.add(ObjectCorrupt)
+        key = artifact_key(self.pick(number), WEIGHTS_FILE)
+        if key in self.store.objects:
+            self.store.objects[key] = b"x" * 100
+
+    @rule()
+    def repair_the_store(self):
+        for id, row in self.database.rows.items():
+            good = next(each for each in self.artifacts if each.version == row.version)
+            for file in ARTIFACT_FILES:
+                key = artifact_key(id, file)
+                self.store.objects[key] = (good.directory / file).read_bytes()
 
     @rule(is_open=st.booleans(), count=ticks)
     def hold_the_engine(self, is_open, count):
-        (self.host.open.set if is_open else self.host.open.clear)()
-        self.go(count)
+        gate = self.replica.host.open
+        (gate.set if is_open else gate.clear)()
+        self.loop.tick(count)
 
     @rule(is_open=st.booleans(), count=ticks)
     def hold_the_store(self, is_open, count):
         (self.store.open.set if is_open else self.store.open.clear)()
-        self.go(count)
-
-    @rule(number=numbers, count=ticks)
-    def retire(self, number, count):
-        retiring = self.registry.retire(self.versions[number])
-        self.background.append(self.loop.create_task(retiring))
-        self.go(count)
-
-    @rule(number=numbers, count=ticks)
-    def reinstate(self, number, count):
-        reinstating = self.registry.reinstate(self.versions[number])
-        self.background.append(self.loop.create_task(reinstating))
-        self.go(count)
-
-    @rule(number=numbers)
-    def evict_from_disk(self, number):
-        self.loop.run_until_complete(self.cache.remove(self.versions[number].digest))
+        self.loop.tick(count)
 
     @rule(count=st.integers(0, 60))
-    def pass_time(self, count):
-        self.go(count)
+    def go_on(self, count):
+        self.loop.tick(count)
+
+    @rule(seconds=st.sampled_from((1.0, WAIT_SECONDS)), count=ticks)
+    def pass_time(self, seconds, count):
+        self.loop.now += seconds
+        self.loop.tick(count)
 
     @invariant()
     def the_engine_was_never_asked_for_more_than_it_can(self):
-        assert self.host.violations == []
-        residents = self.registry.stats().residents[BASE]
-        assert len(self.host.known) <= residents.resident <= CAPACITY
+        host, stats = self.replica.host, self.replica.registry.stats().hosts[BASE]
+        assert host.violations == []
+        assert len(host.known) <= stats.residents.resident <= CAPACITY
+        assert stats.turns.active_flows <= SLOTS
+        assert stats.turns.running <= MAX_RUNNING
+        assert stats.pinned <= CAPACITY - SLOTS
 
     @invariant()
-    def leased_versions_are_known_and_whole_on_disk(self):
+    def leased_and_pinned_versions_are_in_the_engine(self):
+        known = self.replica.host.known
         for client in self.clients.values():
             if client.lease is not None:
-                adapter = client.lease.adapter
-                assert self.host.known[adapter.engine_id] is adapter
-                assert artifact_digest(adapter.path) == adapter.version.digest
+                assert known[client.lease.adapter.engine_id] is client.lease.adapter
+        versions = {adapter.version for adapter in known.values()}
+        assert versions.issuperset(self.replica.registry.pins)
 
     @invariant()
     def whatever_the_engine_knows_is_whole_on_disk(self):
-        for adapter in self.host.known.values():
+        for adapter in self.replica.host.known.values():
             assert artifact_digest(adapter.path) == adapter.version.digest
 
     @invariant()
+    def no_version_is_known_twice_and_no_id_is_used_again(self):
+        known = self.replica.host.known.values()
+        assert len({adapter.version.digest for adapter in known}) == len(known)
+
+    @invariant()
+    def the_disk_stays_within_its_budget(self):
+        assert self.replica.disk_bytes() == self.replica.cache.used_bytes <= MAX_BYTES
+
+    @invariant()
+    def the_store_has_whatever_has_a_row(self):
+        for id in self.database.rows:
+            for file in ARTIFACT_FILES:
+                assert artifact_key(id, file) in self.store.objects
+
+    @invariant()
     def places_do_not_lie_idle_while_somebody_waits(self):
-        residents = self.registry.stats().residents[BASE]
-        busy = len(self.registry._residencies[BASE]._leaving)
+        registry = self.replica.registry
+        residents = registry.stats().hosts[BASE].residents
+        busy = registry._residencies[BASE]._leaving
         assert residents.waiting == 0 or busy or residents.resident == CAPACITY
 
     @invariant()
-    def ended_clients_ended_in_a_known_way(self):
-        for task in [task for task in self.clients if task.done()]:
-            del self.clients[task]
-            if not task.cancelled() and (error := task.exception()) is not None:
-                assert isinstance(error, RegistryError | EngineFailed), error
+    def who_failed_has_an_excuse(self):
+        for tasks in (self.clients, self.tasks):
+            for task in [task for task in tasks if task.done()]:
+                tasks.pop(task) if tasks is self.clients else tasks.remove(task)
+                if not task.cancelled() and (error := task.exception()) is not None:
+                    assert type(error) in self.excuses, repr(error)
 
     def teardown(self):
         try:
-            self.loop.run_until_complete(self.finish())
+            self.finish()
         finally:
             self.loop.close()
             self.directory.cleanup()
         assert len(os.listdir("/proc/self/fd")) == self.descriptors
 
-    async def end(self, *tasks):
-        for _ in range(2000):
-            if all(task.done() for task in tasks):
-                break
-            await asyncio.sleep(0)
-        assert all(task.done() for task in tasks)
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def do(self, work):
+        task = self.loop.create_task(work)
+        self.loop.end(task)
+        return task.result()
 
-    async def serve(self, version):
-        await self.registry.reinstate(version)
-        async with self.registry.lease(version) as lease:
-            assert lease.adapter.engine_id in self.host.known
+    def finish(self):
+        """All good again: everything registered answers, and what was deleted is gone."""
+        self.end_troubles()
+        self.loop.end(*self.clients, *self.tasks)
+        self.who_failed_has_an_excuse()
+        self.nothing_is_left_over()
+        for id in list(self.database.rows):
+            client = Client(self.replica, id)
+            client.stop.set()
+            self.do(client.run())
+            assert client.is_served
+        self.do(self.replica.sweep())
+        self.only_what_is_registered_is_here()
+        for id in list(self.database.rows):
+            self.do(self.replica.delete(id))
+        self.only_what_is_registered_is_here()
+        assert self.replica.host.known == {}
+        assert (self.store.objects, self.replica.cache.used_bytes) == ({}, 0)
+        self.bury(self.replica, [])
+        assert asyncio.all_tasks(self.loop) == set()
 
-    async def finish(self):
-        """All good again: everybody is served or told why not, and nothing is left over."""
-        self.host.load_error = self.host.unload_error = self.store.error = None
-        self.host.refused.clear()
-        self.store.objects.update(self.good)
-        self.host.open.set()
+    def end_troubles(self):
+        host = self.replica.host
+        host.load_error = host.unload_error = self.store.error = None
+        host.refused.clear()
+        host.open.set()
         self.store.open.set()
+        self.repair_the_store()
         for client in self.clients.values():
             client.stop.set()
-        await self.end(*self.clients, *self.background)
-        for version in self.versions:
-            serving = self.loop.create_task(self.serve(version))
-            await self.end(serving)
-            serving.result()
-        for version in self.versions:
-            retiring = self.loop.create_task(self.registry.retire(version))
-            await self.end(retiring)
-            retiring.result()
-        assert self.host.known == {}
-        assert self.host.violations == []
-        assert [path.name for path in self.root.iterdir()] == ["tmp"]
-        assert self.cache.used_bytes == 0
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        await self.registry.close()
-        await self.cache.close()
+
+    def nothing_is_left_over(self):
+        registry = self.replica.registry
+        stats = registry.stats().hosts[BASE]
+        assert (stats.turns, stats.residents.waiting) == ((0, 0, 0), 0)
+        assert stats.residents.leased == stats.pinned
+        assert registry._uses == {}
+
+    def only_what_is_registered_is_here(self):
+        rows = self.database.rows
+        digests = {row.version.digest for row in rows.values()}
+        known = self.replica.host.known.values()
+        assert digests.issuperset(adapter.version.digest for adapter in known)
+        assert digests.issuperset(path.name for path in self.replica.entries())
+        stored = {artifact_key(id, file) for id in rows for file in ARTIFACT_FILES}
+        assert set(self.store.objects) == stored
 
 
-TestRegistry = RegistryMachine.TestCase
-TestRegistry.settings = settings(
-    max_examples=200,
-    stateful_step_count=60,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+def profile(examples, steps):
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+class TestRegistry(RegistryMachine.TestCase):
+    settings = profile(150, 50)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+class TestRegistryForLong(RegistryMachine.TestCase):
+    settings = profile(5000, 100)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.catalog import CatalogError, load_catalog
+from app.catalog import Catalog, CatalogError, ModelSpec, load_catalog
 
 MODEL = {
     "id": "tiny",
@@ -82,3 +82,20 @@ def test_a_file_that_is_no_catalog_is_refused(tmp_path: Path, text: str) -> None
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="cannot be read"):
         load_catalog(tmp_path / "absent.yaml")
+
+
+def test_foreign_names_are_those_of_the_other_models_alone() -> None:
+    catalog = Catalog(
+        models=tuple(
+            ModelSpec(id=id, task="chat", source=source, context_window=1, max_completion_tokens=1)
+            for id, source in [
+                ("small", "lab/small"),
+                ("small-fast", "lab/small"),
+                ("large", "lab/large"),
+                ("local", "/models/large"),
+            ]
+        )
+    )
+
+    assert catalog.foreign_names("small") == {"small-fast", "large", "lab/large", "local"}
+    assert catalog.foreign_names("large") == {"small", "lab/small", "small-fast", "local"}

@@ -7,7 +7,6 @@ import pytest
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
-    AdapterRetired,
     InvalidAdapter,
     ObjectCorrupt,
     ObjectNotFound,
@@ -83,7 +82,6 @@ def every_kind(base: type[Exception]) -> set[type[Exception]]:
 
 
 DOMAIN = [
-    (AdapterRetired(SECRET), 404, "model_not_found"),
     (ObjectNotFound(SECRET), 404, "model_not_found"),
     (AdapterCapacityExceeded(SECRET), 503, None),
     (EngineOverloaded(SECRET), 503, None),

@@ -20,8 +20,10 @@ async def create(
 ) -> Response:
     """Answer a conversation, whole or as a stream of chunks."""
     if body.stream:
-        frames = chat.stream(caller.org_id, request_id, body)
-        return EventStream(await unless_disconnected(request.receive, frames))
-    answer = chat.complete(caller.org_id, request_id, body)
-    completion = await unless_disconnected(request.receive, answer)
-    return Response(completion.json_bytes(), media_type="application/json")
+        begin = chat.stream(caller.org_id, request_id, body)
+        stream = await unless_disconnected(request.receive, begin)
+        return EventStream(stream.content, stream.headers)
+    whole = chat.complete(caller.org_id, request_id, body)
+    answer = await unless_disconnected(request.receive, whole)
+    content = answer.content.json_bytes()
+    return Response(content, headers=answer.headers, media_type="application/json")

@@ -8,10 +8,10 @@ import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 import structlog
 
@@ -42,6 +42,8 @@ from app.errors import ApiError, from_domain, invalid_request
 
 log = structlog.get_logger(__name__)
 
+Content = TypeVar("Content")
+
 
 class Resolver(Protocol):
     """Finds what answers to a model id."""
@@ -64,8 +66,19 @@ class GenerationObserver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Answer(Generic[Content]):
+    """What a request gets. `headers` say which adapter answers; a base model has none."""
+
+    content: Content
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
 class _Generation:
-    """One request that was found answerable; `request_id` and `seed` are the caller's to see."""
+    """One request that was found answerable; `request_id` and `seed` are the caller's to see.
+
+    `lease` is the adapter's, from when it was got, also after it has ended.
+    """
 
     model: ResolvedModel
     job: ChatJob
@@ -74,6 +87,11 @@ class _Generation:
     id: str
     created: int
     started: float
+    lease: Lease | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {} if self.lease is None else _lease_headers(self.lease)
 
 
 class ChatService:
@@ -93,27 +111,27 @@ class ChatService:
 
     async def complete(
         self, org_id: str, request_id: str, request: ChatCompletionRequest
-    ) -> ChatCompletion:
+    ) -> Answer[ChatCompletion]:
         """Generate the whole answer. Cancelling aborts it in the engine. **Raises:** ApiError."""
         generation = await self._begin(org_id, request_id, request)
         texts = []
         async with aclosing(self._deltas(generation)) as deltas:
             async for delta in deltas:
                 texts.append(delta.text)
-        return _completion(generation, "".join(texts), delta)
+        return Answer(_completion(generation, "".join(texts), delta), generation.headers)
 
     async def stream(
         self, org_id: str, request_id: str, request: ChatCompletionRequest
-    ) -> AsyncGenerator[bytes, None]:
+    ) -> Answer[AsyncGenerator[bytes, None]]:
         """Generate an answer as server-sent events; returns once the first token is there.
 
-        The caller must close the iterator; that aborts what still runs in the engine.
+        The caller must close the content; that aborts what still runs in the engine.
         **Raises:** ApiError, for all that goes wrong before the first token.
         """
         generation = await self._begin(org_id, request_id, request)
         frames = self._frames(generation, include_usage=request.include_usage)
         await anext(frames)
-        return frames
+        return Answer(frames, generation.headers)
 
     async def _begin(
         self, org_id: str, request_id: str, request: ChatCompletionRequest
@@ -176,13 +194,25 @@ class ChatService:
                     yield delta
                 raise EngineDead("the engine stopped without an outcome")
         except (EngineError, RegistryError) as error:
-            raise from_domain(error, generation.model.id) from error
+            answer = from_domain(error, generation.model.id)
+            answer.headers = {**answer.headers, **generation.headers}
+            raise answer from error
 
     async def _with_adapter(self, generation: _Generation, stack: AsyncExitStack) -> ChatJob:
         if generation.model.version is None:
             return generation.job
         lease = await stack.enter_async_context(self._adapters.lease(generation.model.version))
+        generation.lease = lease
         return replace(generation.job, adapter=lease.adapter)
+
+
+def _lease_headers(lease: Lease) -> dict[str, str]:
+    """Say which weights answer, where they were found and how long having them took."""
+    return {
+        "x-adapter-digest": lease.adapter.version.digest,
+        "x-adapter-tier": lease.tier,
+        "x-adapter-wait-ms": f"{lease.wait_seconds * 1000:.1f}",
+    }
 
 
 def _sampling(request: ChatCompletionRequest, seed: int, most_tokens: int) -> Sampling:

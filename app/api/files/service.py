@@ -136,7 +136,8 @@ class FilesService:
         if purpose == "batch":
             self._check_batch(upload)
         elif not await asyncio.to_thread(_is_zip, upload.path):
-            raise invalid_request("a fine_tuning file must be a ZIP archive", param="file")
+            message = "a fine_tuning file must be a ZIP archive"
+            raise invalid_request(message, param="file", code="zip_invalid")
         return purpose
 
     def _check_batch(self, upload: UploadedFile) -> None:

@@ -16,10 +16,14 @@ async def live() -> dict[str, str]:
 
 @router.get("/health/ready")
 async def ready(health: HealthServiceDep, response: Response) -> dict[str, object]:
-    """200 when every part that a request needs answers, else 503 with the parts that do not."""
-    failing = await health.failing()
-    response.status_code = 503 if failing else 200
-    return {"status": "unavailable" if failing else "ok", "failing": failing}
+    """200 when every part that all requests need answers, else 503 with the parts that do not.
+
+    A part that only some requests need, such as the object store, is named under `degraded`.
+    """
+    found = await health.check()
+    response.status_code = 503 if found.failing else 200
+    status = "unavailable" if found.failing else "ok"
+    return {"status": status, "failing": found.failing, "degraded": found.degraded}
 
 
 @router.get("/metrics")

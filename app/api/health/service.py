@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,42 +14,60 @@ log = structlog.get_logger()
 Check = Callable[[], Awaitable[None]]
 """Returns when the part works; raises when it does not."""
 
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Names of parts that do not work: those that no request can do without, and the others."""
+
+    failing: list[str]
+    degraded: list[str]
+
+
 CHECK_TIMEOUT_SECONDS = 4.0
 FRESH_SECONDS = 1.0
 
 
 class HealthService:
-    """Runs the checks of all parts side by side; renders all metric registries as one text."""
+    """Runs the checks of all parts side by side; renders all metric registries as one text.
+
+    Without a part in `vital` nothing can be answered; without one in `useful` much still can.
+    """
 
     def __init__(
-        self, checks: Mapping[str, Check], registries: Sequence[CollectorRegistry]
+        self,
+        vital: Mapping[str, Check],
+        useful: Mapping[str, Check],
+        registries: Sequence[CollectorRegistry],
     ) -> None:
-        self._checks = checks
+        self._vital = vital
+        self._useful = useful
         self._registries = registries
         self._one_at_a_time = asyncio.Lock()
         self._checked_at = -math.inf
-        self._failing: list[str] = []
+        self._health = Health([], [])
 
-    async def failing(self) -> list[str]:
-        """Return the names of the parts that do not work; empty when all do.
+    async def check(self) -> Health:
+        """Say which parts do not work.
 
         An answer serves everybody who asks within FRESH_SECONDS, since anybody may ask.
         """
         async with self._one_at_a_time:
             if time.monotonic() - self._checked_at > FRESH_SECONDS:
-                self._failing = await self._check_all()
+                failing, degraded = await asyncio.gather(
+                    self._broken(self._vital), self._broken(self._useful)
+                )
+                self._health = Health(failing, degraded)
                 self._checked_at = time.monotonic()
-            return self._failing
+            return self._health
 
-    async def _check_all(self) -> list[str]:
-        names = list(self._checks)
-        results = await asyncio.gather(*(self._works(name) for name in names))
-        return [name for name, works in zip(names, results, strict=True) if not works]
+    async def _broken(self, checks: Mapping[str, Check]) -> list[str]:
+        results = await asyncio.gather(*(self._works(*check) for check in checks.items()))
+        return [name for name, works in zip(checks, results, strict=True) if not works]
 
-    async def _works(self, name: str) -> bool:
+    async def _works(self, name: str, check: Check) -> bool:
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-                await self._checks[name]()
+                await check()
         except Exception as error:
             log.warning("not_ready", part=name, error=type(error).__name__)
             return False

@@ -22,10 +22,9 @@ class ModelsService:
     async def list(self, org_id: str) -> ModelList:
         """List base models, then the organisation's adapters, newest first."""
         bases = [self._base(card) for card in self._cards.values()]
-        rows = await self._adapters.all_of(org_id)
-        return ModelList(
-            data=bases + [self._adapter(r) for r in rows if r.base_model in self._cards]
-        )
+        rows = [version.row for version in await self._adapters.all_of(org_id)]
+        served = [row for row in rows if row.base_model in self._cards]
+        return ModelList(data=bases + [self._adapter(row) for row in served])
 
     async def get(self, org_id: str, model: str) -> Model:
         """Show one. **Raises:** ApiError 404."""

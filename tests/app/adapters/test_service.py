@@ -1,126 +1,18 @@
-"""Registering and deleting adapters, with a real database, store, cache and registry."""
+"""Registering, activating, pinning and deleting adapters on one replica."""
 
 import asyncio
-import io
-import zipfile
-from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
-from adapters_registry.cache import DiskCache
-from adapters_registry.directory import DirectoryStore
 from adapters_registry.errors import InvalidAdapter, ObjectNotFound, StoreUnavailable
-from adapters_registry.registry import AdapterRegistry
-from adapters_registry.testing import RecordingHost
-from app.adapters import service
-from app.adapters.publisher import AdapterPublisher
-from app.adapters.resolver import ModelResolver
-from app.adapters.service import AdapterService
-from app.auth.repository import ensure_organization
-from app.db.engine import Database
-from app.engine.base import ChatDelta, ChatJob, EngineDead, ModelCard, Usage
-from app.errors import ApiError, not_found
-from tests.adapters_registry.adapters import SHAPES, lora_tensors, write_adapter
-
-BASE = "base"
-DONE = ChatDelta("ok", "stop", Usage(1, 1, 0, 0.0, 0.0, 0.0))
-
-
-class ScriptedEngine:
-    """Answers every prompt with one word, or dies."""
-
-    card = ModelCard(BASE, "system", 512, 256, "fp_0123456789")
-
-    def __init__(self, host: RecordingHost) -> None:
-        self.adapters = host
-        self.error: Exception | None = None
-        self.jobs: list[ChatJob] = []
-
-    async def chat(self, job: ChatJob) -> AsyncIterator[ChatDelta]:
-        self.jobs.append(job)
-        if self.error:
-            raise self.error
-        yield DONE
-
-    async def check(self) -> None:
-        return None
-
-
-@dataclass
-class World:
-    """One replica's parts, and the uploads that its organisation made."""
-
-    service: AdapterService
-    resolver: ModelResolver
-    registry: AdapterRegistry
-    engine: ScriptedEngine
-    host: RecordingHost
-    store: DirectoryStore
-    org_id: str
-    room: Path
-    uploads: dict[str, str] = field(default_factory=dict)
-
-    async def upload(self, seed: int = 0, rank: int = 8) -> str:
-        """Store an adapter ZIP; return its file id."""
-        directory = write_adapter(
-            self.room / f"adapter-{seed}-{rank}", lora_tensors(seed=seed, rank=rank), rank=rank
-        )
-        files = {path.name: path.read_bytes() for path in directory.iterdir()}
-        return await self.upload_zip(files)
-
-    async def upload_zip(self, files: Mapping[str, bytes]) -> str:
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        file_id = f"file_{len(self.uploads)}"
-        path = self.room / file_id
-        path.write_bytes(buffer.getvalue())
-        self.uploads[file_id] = f"files/{file_id}"
-        await self.store.put(self.uploads[file_id], path)
-        return file_id
-
-    async def register(self, file_id: str, name: str = "mine") -> str:
-        row = await self.service.register(
-            self.org_id, name=name, base_model=BASE, input_file_id=file_id
-        )
-        return row.fine_tuned_model
-
-    async def artifacts(self) -> list[str]:
-        return [item.key async for item in self.store.list("artifacts/")]
-
-    async def delete(self, model: str) -> None:
-        row = await self.service.get_model(self.org_id, model)
-        await self.service.delete(self.org_id, row.id)
-        await asyncio.gather(*self.service._removals)
-
-
-@pytest.fixture
-async def world(database: Database, tmp_path: Path) -> AsyncIterator[World]:
-    host = RecordingHost(2, shapes=SHAPES)
-    engine, store = ScriptedEngine(host), DirectoryStore(tmp_path / "objects")
-    async with database.sessions.begin() as session:
-        org_id = await ensure_organization(session, "acme", now=0)
-    work_dir = tmp_path / "work"
-    work_dir.mkdir()
-    async with DiskCache(tmp_path / "cache", store, max_bytes=1 << 24) as cache:
-        registry = AdapterRegistry(cache, {BASE: host}, wait_seconds=5)
-        publisher = AdapterPublisher(store, cache, registry, work_dir=work_dir, max_bytes=1 << 24)
-
-        async def upload_key(org: str, file_id: str) -> str:
-            if org != org_id or file_id not in made.uploads:
-                raise not_found("file", file_id)
-            return made.uploads[file_id]
-
-        adapters = AdapterService(database.sessions, publisher, {BASE: engine}, upload_key)
-        resolver = ModelResolver({BASE: engine}, database.sessions)
-        made = World(adapters, resolver, registry, engine, host, store, org_id, tmp_path)
-        yield made
-        await adapters.close()
-        await registry.close()
+from adapters_registry.types import Tier
+from app.adapters.service import Version
+from app.db.tables import BucketAdapterRow
+from app.engine.base import EngineDead
+from app.errors import ApiError
+from app.ids import new_id
+from tests.app.adapters.world import BASE, World
 
 
 async def test_a_registration_is_tried_on_the_engine_before_it_is_stored(world: World) -> None:
@@ -158,32 +50,6 @@ async def test_another_organisation_resolves_neither_id_nor_alias(world: World) 
         with pytest.raises(ApiError) as caught:
             await world.resolver.resolve("org_01jh6x76wtemjr74t1fh0faj5t", name)
         assert caught.value.status == 404
-
-
-async def test_the_same_content_and_name_are_registered_once_also_at_the_same_time(
-    world: World,
-) -> None:
-    file_id = await world.upload()
-
-    models = await asyncio.gather(*(world.register(file_id) for _ in range(5)))
-
-    assert len(set(models)) == 1
-    assert len(await world.service.all_of(world.org_id)) == 1
-    assert len(world.engine.jobs) == 1
-
-
-async def test_the_same_content_under_two_names_is_stored_once(world: World) -> None:
-    file_id = await world.upload()
-    one, two = await world.register(file_id, "one"), await world.register(file_id, "two")
-
-    assert one != two
-    assert len(await world.artifacts()) == 2
-
-    await world.delete(one)
-    assert len(await world.artifacts()) == 2
-    await world.delete(two)
-    assert await world.artifacts() == []
-    assert world.host.known == {}
 
 
 async def test_deleted_content_may_be_registered_again(world: World) -> None:
@@ -267,47 +133,6 @@ async def assert_nothing_is_left(world: World) -> None:
         assert list((world.room / "work").iterdir()) == []
 
 
-async def test_a_store_that_fails_during_a_removal_does_not_bar_the_content(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file_id = await world.upload()
-    model = await world.register(file_id)
-
-    async def unavailable(key: str) -> None:
-        raise StoreUnavailable
-
-    with monkeypatch.context() as patch:
-        patch.setattr(world.store, "delete", unavailable)
-        row = await world.service.get_model(world.org_id, model)
-        await world.service.delete(world.org_id, row.id)
-        await asyncio.gather(*world.service._removals, return_exceptions=True)
-
-    assert await world.register(file_id) == model
-
-
-async def test_a_removal_that_waits_for_a_stream_holds_up_nobody_else(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "CONTENT_WAIT_SECONDS", 0.05)
-    file_id, others = await world.upload(seed=1), await world.upload(seed=2)
-    model = await world.register(file_id)
-    resolved = await world.resolver.resolve(world.org_id, model)
-    assert resolved.version is not None
-    async with world.registry.lease(resolved.version):
-        row = await world.service.get_model(world.org_id, model)
-        await world.service.delete(world.org_id, row.id)
-        (removal,) = world.service._removals
-        await asyncio.sleep(0)
-
-        attempts = [world.register(file_id) for _ in range(3)]
-        refusals = await asyncio.gather(*attempts, return_exceptions=True)
-        assert {getattr(refusal, "status", None) for refusal in refusals} == {503}
-        assert await world.register(others, "other")
-
-    await removal
-    assert await world.register(file_id) == model
-
-
 @pytest.mark.parametrize("id", ["\0", "ft_", "ft_\0", "x" * 5000, "ft:\0", "ft:b:o/n"])
 async def test_an_id_that_cannot_be_one_is_not_found(world: World, id: str) -> None:
     for find in (world.service.get, world.service.get_model):
@@ -322,3 +147,218 @@ async def test_a_version_is_found_by_its_alias(world: World) -> None:
     found = await world.service.get_model(world.org_id, model.rpartition("-")[0])
 
     assert found.fine_tuned_model == model
+
+
+async def test_the_same_content_and_name_are_registered_once_also_at_the_same_time(
+    world: World,
+) -> None:
+    file_id = await world.upload()
+
+    models = await asyncio.gather(*(world.register(file_id) for _ in range(5)))
+
+    assert len(set(models)) == 1
+    assert len(await world.service.all_of(world.org_id)) == 1
+    assert len(await world.artifacts()) == 2
+
+
+async def test_deleting_one_name_of_the_same_content_leaves_the_other_whole(world: World) -> None:
+    file_id = await world.upload()
+    one, two = await world.register(file_id, "one"), await world.register(file_id, "two")
+
+    await world.delete(one)
+
+    version = (await world.resolver.resolve(world.org_id, two)).version
+    assert version is not None
+    await world.cache.remove(version.digest)
+    async with world.registry.lease(version) as lease:
+        assert lease.adapter.version.digest == version.digest
+    await world.delete(two)
+    assert await world.artifacts() == []
+    assert world.host.known == {}
+
+
+async def test_content_is_registered_again_while_a_stream_still_uses_the_deleted_one(
+    world: World,
+) -> None:
+    file_id = await world.upload()
+    model = await world.register(file_id)
+    version = (await world.resolver.resolve(world.org_id, model)).version
+    assert version is not None
+    async with world.registry.lease(version):
+        row = await world.service.get_model(world.org_id, model)
+        await world.service.delete(world.org_id, row.id)
+
+        assert await world.register(file_id) == model
+
+    await world.removals()
+    again = (await world.resolver.resolve(world.org_id, model)).version
+    assert again is not None
+    async with world.registry.lease(again):
+        pass
+    assert len(await world.artifacts()) == 2
+
+
+async def test_a_store_that_fails_during_a_removal_does_not_bar_the_content(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await world.upload()
+    model = await world.register(file_id)
+
+    async def unavailable(key: str) -> None:
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "delete", unavailable)
+        await world.delete(model)
+
+    assert await world.register(file_id) == model
+
+
+async def test_an_adapter_of_another_model_that_is_served_is_refused(world: World) -> None:
+    file_id = await world.upload(base_model_name_or_path="other/llama")
+
+    with pytest.raises(InvalidAdapter) as caught:
+        await world.register(file_id)
+
+    assert caught.value.code == "base_model_mismatch"
+
+
+async def test_registering_old_weights_again_moves_the_alias_back(world: World) -> None:
+    old_file = await world.upload(seed=1)
+    old = await world.register(old_file)
+    new = await world.register(await world.upload(seed=2))
+    alias = old.rpartition("-")[0]
+    assert await world.resolves(alias) == new
+
+    assert await world.register(old_file) == old
+    assert await world.resolves(alias) == old
+
+
+async def test_activating_a_version_moves_the_alias_and_no_id(world: World) -> None:
+    versions = [await world.version(await world.upload(seed=seed)) for seed in (1, 2, 3)]
+    models = [version.row.fine_tuned_model for version in versions]
+    alias = models[0].rpartition("-")[0]
+
+    await world.service.activate(world.org_id, versions[0].row.id)
+
+    assert await world.resolves(alias) == models[0]
+    assert [await world.resolves(model) for model in models] == models
+    listed = {v.row.id: v.is_active for v in await world.service.all_of(world.org_id)}
+    assert listed == {v.row.id: v is versions[0] for v in versions}
+
+
+async def test_deleting_the_active_version_activates_the_one_before(world: World) -> None:
+    first, second, third = [
+        await world.version(await world.upload(seed=seed)) for seed in (1, 2, 3)
+    ]
+    alias = first.row.fine_tuned_model.rpartition("-")[0]
+    await world.service.activate(world.org_id, first.row.id)
+
+    await world.delete(first.row.fine_tuned_model)
+    assert await world.resolves(alias) == third.row.fine_tuned_model
+    await world.delete(third.row.fine_tuned_model)
+    assert await world.resolves(alias) == second.row.fine_tuned_model
+    await world.delete(second.row.fine_tuned_model)
+    with pytest.raises(ApiError):
+        await world.resolves(alias)
+
+
+async def test_names_and_base_models_narrow_the_list(world: World) -> None:
+    one = await world.register(await world.upload(seed=1), "one")
+    await world.register(await world.upload(seed=2), "two")
+
+    found = await world.service.all_of(world.org_id, name="one", base_model=BASE)
+
+    assert [version.row.fine_tuned_model for version in found] == [one]
+    assert await world.service.all_of(world.org_id, base_model="another") == []
+
+
+async def test_another_organisation_can_do_nothing_with_a_version(world: World) -> None:
+    id = (await world.version(await world.upload())).row.id
+    service, stranger = world.service, new_id("org")
+    attempts = [
+        service.get(stranger, id),
+        service.activate(stranger, id),
+        service.warm(stranger, id),
+        service.pin(stranger, id, seconds=60),
+        service.unpin(stranger, id),
+        service.delete(stranger, id),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ApiError) as caught:
+            await attempt
+        assert caught.value.status == 404
+
+
+async def test_warming_tells_the_tier_that_the_weights_came_from(world: World) -> None:
+    version = await world.version(await world.upload())
+    assert (await world.service.warm(world.org_id, version.row.id)).tier is Tier.ENGINE
+    (resident,) = world.registry.residents()
+    await world.registry.discard(resident)
+
+    warmth = await world.service.warm(world.org_id, version.row.id)
+
+    assert warmth.tier is Tier.STORE
+    assert warmth.seconds > 0
+
+
+async def test_a_pinned_version_stays_loaded_when_others_press(world: World) -> None:
+    pinned = await world.version(await world.upload(seed=0))
+    await world.service.pin(world.org_id, pinned.row.id, seconds=60)
+
+    for seed in range(1, 8):
+        await world.version(await world.upload(seed=seed), "other")
+
+    warmth = await world.service.warm(world.org_id, pinned.row.id)
+    assert warmth.tier is Tier.ENGINE
+
+
+async def test_pins_leave_every_slot_to_the_others(world: World) -> None:
+    versions = [await world.version(await world.upload(seed=seed)) for seed in range(3)]
+    for version in versions[:2]:
+        await world.service.pin(world.org_id, version.row.id, seconds=60)
+
+    with pytest.raises(ApiError) as caught:
+        await world.service.pin(world.org_id, versions[2].row.id, seconds=60)
+    assert (caught.value.status, caught.value.code) == (409, "pin_limit_reached")
+
+    await world.service.pin(world.org_id, versions[0].row.id, seconds=120)
+    await world.service.unpin(world.org_id, versions[0].row.id)
+    await world.service.pin(world.org_id, versions[2].row.id, seconds=60)
+
+
+async def test_a_deleted_version_is_pinned_no_more(world: World) -> None:
+    version = await world.version(await world.upload())
+    await world.service.pin(world.org_id, version.row.id, seconds=60)
+
+    await world.delete(version.row.fine_tuned_model)
+
+    assert list(world.registry.pins) == []
+    assert world.host.known == {}
+
+
+async def test_a_refused_adapter_of_the_bucket_is_shown_to_its_owner_alone(world: World) -> None:
+    refused = BucketAdapterRow(
+        id=new_id("ft"),
+        source="acme/base/broken",
+        org_id=world.org_id,
+        base_model=BASE,
+        name="broken",
+        applied="mark",
+        code="not_finite",
+        param="tensor",
+        message="Tensor tensor holds NaN or infinity.",
+        created_at=1,
+    )
+    async with world.database.sessions.begin() as session:
+        session.add(refused)
+
+    found = await world.service.get(world.org_id, refused.id)
+    assert not isinstance(found, Version)
+    assert found.code == "not_finite"
+    assert [row.id for row in await world.service.refused_of(world.org_id)] == [refused.id]
+    assert await world.service.refused_of(new_id("org")) == []
+    with pytest.raises(ApiError):
+        await world.service.get(new_id("org"), refused.id)
+    with pytest.raises(ApiError):
+        await world.service.activate(world.org_id, refused.id)

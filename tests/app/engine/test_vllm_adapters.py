@@ -5,11 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from adapters_registry.errors import AdapterLoadFailed
 from adapters_registry.host import AdapterHost
 from adapters_registry.types import LoadedAdapter
 from tests.fixtures.engines import MAX_CPU_LORAS, TinyEngine
+from tests.fixtures.tiny_llama import KEY_VALUE
 
 pytestmark = pytest.mark.engine
 
@@ -74,6 +77,40 @@ async def test_a_failed_load_leaves_the_engine_clean_and_answering(
         with pytest.raises(AdapterLoadFailed):
             await host.load(broken)
     assert await _answer(tiny_engine, host, tiny_engine.adapter(4)) == expected
+
+
+def _reshaped(tiny: TinyEngine, directory: Path, rows: int) -> LoadedAdapter:
+    """Return adapter 4 with `rows` rows in the B of each v_proj, under a good configuration."""
+    whole = tiny.adapter(4)
+    tensors = load_file(whole.path / "adapter_model.safetensors")
+    for name in list(tensors):
+        if name.endswith("v_proj.lora_B.weight"):
+            tensors[name] = torch.ones(rows, tensors[name].shape[1])
+    save_file(tensors, directory / "adapter_model.safetensors")
+    config = (whole.path / "adapter_config.json").read_bytes()
+    (directory / "adapter_config.json").write_bytes(config)
+    return replace(tiny.adapter(4), path=directory)
+
+
+async def test_a_load_that_breaks_off_in_the_copy_leaves_nothing_that_a_second_call_would_serve(
+    tiny_engine: TinyEngine, host: AdapterHost, tmp_path: Path
+):
+    expected = await _answer(tiny_engine, host, tiny_engine.adapter(4))
+    broken = _reshaped(tiny_engine, tmp_path, KEY_VALUE + 8)
+    for _ in range(2):
+        with pytest.raises(AdapterLoadFailed):
+            await host.load(broken)
+        assert broken.engine_id not in await tiny_engine.known()
+    assert await _answer(tiny_engine, host, tiny_engine.adapter(4)) == expected
+
+
+async def test_the_engine_itself_would_load_a_tensor_that_is_too_short(
+    tiny_engine: TinyEngine, host: AdapterHost, tmp_path: Path
+):
+    """Only our own check stands before that; should vLLM begin to check, this fails."""
+    short = _reshaped(tiny_engine, tmp_path, KEY_VALUE - 8)
+    await host.load(short)
+    await host.unload(short)
 
 
 async def test_a_missing_directory_fails_the_load_only(tiny_engine: TinyEngine, host: AdapterHost):

@@ -18,6 +18,12 @@ BASE = "tiny-base"
 DIGEST = Digest("ab" * 32)
 VERSION = AdapterVersion(DIGEST, BASE)
 ADAPTER_MODEL = f"ft:{BASE}:{ORG}/pirate-{DIGEST[:12]}"
+WAIT_SECONDS = 0.01234
+ADAPTER_HEADERS = {
+    "x-adapter-digest": DIGEST,
+    "x-adapter-tier": "disk",
+    "x-adapter-wait-ms": "12.3",
+}
 USAGE = Usage(
     prompt_tokens=7,
     completion_tokens=3,
@@ -80,7 +86,7 @@ class StubAdapters:
         self.held += 1
         self.given += 1
         try:
-            yield Lease(LoadedAdapter(version, 5, Path("adapter")), Tier.ENGINE, 0.0)
+            yield Lease(LoadedAdapter(version, 5, Path("adapter")), Tier.DISK, WAIT_SECONDS)
         finally:
             self.held -= 1
 
@@ -90,12 +96,13 @@ class StubResolver:
 
     def __init__(self, engine: StubEngine) -> None:
         self._engine = engine
+        self.version = VERSION
 
     async def resolve(self, org_id: str, model: str) -> ResolvedModel:
         if model == BASE:
             return ResolvedModel(BASE, self._engine)
         if model == ADAPTER_MODEL and org_id == ORG:
-            return ResolvedModel(ADAPTER_MODEL, self._engine, VERSION)
+            return ResolvedModel(ADAPTER_MODEL, self._engine, self.version)
         raise model_not_found(model)
 
 
@@ -120,6 +127,7 @@ class Rig:
         self.engine = StubEngine()
         self.adapters = StubAdapters()
         self.observer = Recorder()
+        self.resolver = StubResolver(self.engine)
         self.service = ChatService(
-            StubResolver(self.engine), self.adapters, lambda org: f"salt of {org}", self.observer
+            self.resolver, self.adapters, lambda org: f"salt of {org}", self.observer
         )

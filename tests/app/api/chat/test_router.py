@@ -18,7 +18,7 @@ from app.api.chat.schemas import ChatCompletionRequest
 from app.engine.base import ChatDelta, EngineDead
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
 from tests.app.api.chat.conftest import BODY_LIMIT
-from tests.app.api.chat.stubs import ADAPTER_MODEL, BASE, REQUEST, Rig, answer
+from tests.app.api.chat.stubs import ADAPTER_HEADERS, ADAPTER_MODEL, BASE, REQUEST, Rig, answer
 
 URL = "/openai/v1/chat/completions"
 
@@ -101,6 +101,26 @@ async def test_an_answer_has_groqs_fields_in_groqs_order(rig: Rig, http: httpx.A
         ("x_groq", {"id": REQUEST, "seed": 1}),
         ("service_tier", "on_demand"),
     ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_adapter_s_answer_carries_its_digest_tier_and_wait_as_headers(
+    rig: Rig, http: httpx.AsyncClient, stream: bool
+) -> None:
+    rig.engine.script = answer("arr")
+    response = await http.post(URL, json=chat_body(model=ADAPTER_MODEL, stream=stream))
+    assert {**response.headers, **ADAPTER_HEADERS} == dict(response.headers)
+    plain = await http.post(URL, json=chat_body(stream=stream))
+    assert not [name for name in plain.headers if name.startswith("x-adapter")]
+
+
+async def test_an_error_under_an_adapter_s_lease_carries_its_headers(
+    rig: Rig, http: httpx.AsyncClient
+) -> None:
+    rig.engine.script = [EngineDead("pid 7")]
+    response = await http.post(URL, json=chat_body(model=ADAPTER_MODEL))
+    assert response.status_code == 503
+    assert {**response.headers, **ADAPTER_HEADERS} == dict(response.headers)
 
 
 async def test_the_groq_client_reads_a_stream_in_strict_mode(

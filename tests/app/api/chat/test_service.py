@@ -11,18 +11,19 @@ import pytest
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
-    AdapterRetired,
     ObjectCorrupt,
     ObjectNotFound,
     RegistryError,
     StoreUnavailable,
 )
+from adapters_registry.types import Digest
 from app.api.chat.schemas import ChatCompletionRequest
 from app.engine.base import ChatDelta, EngineDead, EngineOverloaded, PromptTooLong
 from app.errors import ApiError
 from app.json_body import parse
 from tests.app.api.chat.bodies import chat_body, encode
 from tests.app.api.chat.stubs import (
+    ADAPTER_HEADERS,
     ADAPTER_MODEL,
     BASE,
     CARD,
@@ -37,6 +38,10 @@ from tests.app.api.chat.stubs import (
 
 def request(**fields: Any) -> ChatCompletionRequest:
     return parse(ChatCompletionRequest, encode(chat_body(**fields)))
+
+
+async def frames_of(rig: Rig, wanted: ChatCompletionRequest) -> AsyncGenerator[bytes, None]:
+    return (await rig.service.stream(ORG, REQUEST, wanted)).content
 
 
 async def drain(frames: AsyncGenerator[bytes, None]) -> bytes:
@@ -76,8 +81,8 @@ async def test_absent_fields_mean_groqs_defaults(rig: Rig) -> None:
 
 async def test_a_drawn_seed_is_the_one_that_is_told(rig: Rig) -> None:
     rig.engine.script = answer("hi")
-    first = await rig.service.complete(ORG, REQUEST, request())
-    second = await rig.service.complete(ORG, REQUEST, request())
+    first = (await rig.service.complete(ORG, REQUEST, request())).content
+    second = (await rig.service.complete(ORG, REQUEST, request())).content
     told = [first.x_groq.seed, second.x_groq.seed]
     assert told == [job.sampling.seed for job in rig.engine.jobs]
     assert told[0] != told[1]
@@ -100,7 +105,7 @@ async def test_more_tokens_than_the_model_gives_are_refused_under_the_field_used
 
 async def test_an_answer_names_the_base_model_and_its_fingerprint(rig: Rig) -> None:
     rig.engine.script = answer("hel", "lo")
-    completion = await rig.service.complete(ORG, REQUEST, request())
+    completion = (await rig.service.complete(ORG, REQUEST, request())).content
     assert completion.choices[0].message.content == "hello"
     assert (completion.model, completion.system_fingerprint) == (BASE, CARD.fingerprint)
     assert completion.x_groq.id == REQUEST
@@ -108,7 +113,7 @@ async def test_an_answer_names_the_base_model_and_its_fingerprint(rig: Rig) -> N
 
 async def test_an_adapter_answers_under_its_own_id_and_fingerprint(rig: Rig) -> None:
     rig.engine.script = answer("arr")
-    completion = await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+    completion = (await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))).content
     (job,) = rig.engine.jobs
     assert job.adapter is not None
     assert job.adapter.version == VERSION
@@ -119,6 +124,36 @@ async def test_an_adapter_answers_under_its_own_id_and_fingerprint(rig: Rig) -> 
     assert (rig.adapters.given, rig.adapters.held) == (1, 0)
 
 
+async def test_two_versions_of_an_adapter_have_two_fingerprints(rig: Rig) -> None:
+    rig.engine.script = answer("arr")
+    prints = set()
+    for digest in ("ab" * 32, "cd" * 32):
+        rig.resolver.version = replace(VERSION, digest=Digest(digest))
+        completion = await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+        prints.add(completion.content.system_fingerprint)
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize(("model", "headers"), [(ADAPTER_MODEL, ADAPTER_HEADERS), (BASE, {})])
+async def test_headers_say_which_adapter_answers_and_what_it_cost_to_have_it(
+    rig: Rig, model: str, headers: dict[str, str]
+) -> None:
+    rig.engine.script = answer("arr")
+    whole = await rig.service.complete(ORG, REQUEST, request(model=model))
+    opened = await rig.service.stream(ORG, REQUEST, request(model=model, stream=True))
+    await drain(opened.content)
+    assert whole.headers == opened.headers == headers
+
+
+@pytest.mark.parametrize("model", [BASE, ADAPTER_MODEL])
+async def test_an_error_of_the_engine_says_which_adapter_it_was_too(rig: Rig, model: str) -> None:
+    rig.engine.script = [EngineOverloaded()]
+    with pytest.raises(ApiError) as caught:
+        await rig.service.complete(ORG, REQUEST, request(model=model))
+    adapter = ADAPTER_HEADERS if model == ADAPTER_MODEL else {}
+    assert caught.value.headers == {"retry-after": "1", **adapter}
+
+
 async def test_a_base_model_takes_no_lease(rig: Rig) -> None:
     rig.engine.script = answer("hi")
     await rig.service.complete(ORG, REQUEST, request())
@@ -127,7 +162,7 @@ async def test_a_base_model_takes_no_lease(rig: Rig) -> None:
 
 async def test_the_lease_is_held_while_the_stream_runs_and_no_longer(rig: Rig) -> None:
     rig.engine.script = answer("a", "b")
-    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     assert rig.adapters.held == 1
     await drain(frames)
     assert rig.adapters.held == 0
@@ -136,7 +171,7 @@ async def test_the_lease_is_held_while_the_stream_runs_and_no_longer(rig: Rig) -
 
 async def test_closing_a_stream_that_nobody_read_frees_the_lease_and_the_engine(rig: Rig) -> None:
     rig.engine.script = [ChatDelta("a"), asyncio.Event()]
-    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     await frames.aclose()
     assert rig.engine.closed.is_set()
     assert rig.adapters.held == 0
@@ -156,7 +191,6 @@ async def test_cancelling_a_completion_frees_the_lease_and_the_engine(rig: Rig) 
 
 
 LEASE_ERRORS: list[tuple[RegistryError, int, str | None]] = [
-    (AdapterRetired("d"), 404, "model_not_found"),
     (ObjectNotFound("k"), 404, "model_not_found"),
     (AdapterCapacityExceeded(), 503, None),
     (AdapterLoadFailed("d"), 503, None),
@@ -176,6 +210,7 @@ async def test_an_adapter_that_cannot_be_leased_is_an_error_before_any_answer(
     with pytest.raises(ApiError) as caught:
         await begin(ORG, REQUEST, wanted)
     assert (caught.value.status, caught.value.code) == (status, code)
+    assert not [name for name in caught.value.headers if name.startswith("x-adapter")]
     assert rig.engine.jobs == []
 
 
@@ -203,7 +238,7 @@ async def test_an_overloaded_engine_is_over_capacity_by_the_models_name(rig: Rig
 
 async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(rig: Rig) -> None:
     rig.engine.script = [ChatDelta("a"), EngineDead("pid 7 died in /srv/x")]
-    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     sent = await drain(frames)
     event = sent.split(b"\n\n")[-2]
     head, data = event.split(b"\n")
@@ -218,7 +253,7 @@ async def test_an_unforeseen_error_in_a_stream_is_not_dressed_up_but_frees_every
     rig: Rig,
 ) -> None:
     rig.engine.script = [ChatDelta("a"), RuntimeError("a bug")]
-    frames = await rig.service.stream(ORG, REQUEST, request(model=ADAPTER_MODEL, stream=True))
+    frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     with pytest.raises(RuntimeError, match="a bug"):
         await drain(frames)
     assert rig.adapters.held == 0
@@ -239,7 +274,7 @@ async def test_a_generation_is_observed_once_under_its_base_model(rig: Rig, stre
     rig.engine.script = answer("a", "b", usage=replace(USAGE, completion_seconds=0.0))
     wanted = request(model=ADAPTER_MODEL, stream=stream)
     if stream:
-        await drain(await rig.service.stream(ORG, REQUEST, wanted))
+        await drain(await frames_of(rig, wanted))
     else:
         await rig.service.complete(ORG, REQUEST, wanted)
     ((label, seconds),) = rig.observer.first_tokens

@@ -1,0 +1,95 @@
+"""From an upload or a bucket directory to a checked artifact on local disk."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from adapters_registry.archive import extract
+from adapters_registry.artifacts import ARTIFACT_FILES
+from adapters_registry.store import ObjectStore
+from adapters_registry.threads import finish
+from adapters_registry.types import Artifact
+from adapters_registry.validation import canonicalise
+from app.engine.base import ChatEngine
+
+T = TypeVar("T")
+
+MAX_PARALLEL = 2
+
+
+class AdapterIntake:
+    """Reads untrusted adapters from the store, with bounds, into directories that end with use.
+
+    `foreign_bases` gives the names of the other models that are served beside a base model.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        work_dir: Path,
+        max_bytes: int,
+        foreign_bases: Callable[[str], Collection[str]],
+    ) -> None:
+        self._store = store
+        self._work_dir = work_dir
+        self._max_bytes = max_bytes
+        self._foreign_bases = foreign_bases
+        self._places = asyncio.Semaphore(MAX_PARALLEL)
+
+    @asynccontextmanager
+    async def unzipped(self, key: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
+        """Unpack and check the ZIP under a key. **Raises:** InvalidAdapter, StoreError."""
+        async with self._room() as room:
+            async with self._places:
+                archive = room.with_name(f"{room.name}.zip")
+                try:
+                    await self._store.get(key, archive)
+                    await _in_thread(lambda: extract(archive, room, max_bytes=self._max_bytes))
+                finally:
+                    await asyncio.shield(asyncio.to_thread(archive.unlink, missing_ok=True))
+                artifact = await self._checked(room, engine)
+            yield artifact
+
+    @asynccontextmanager
+    async def copied(self, prefix: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
+        """Copy and check the two files under a prefix, whose sizes the caller has bounded.
+
+        **Raises:** InvalidAdapter, StoreError.
+        """
+        async with self._room() as room:
+            async with self._places:
+                for file in ARTIFACT_FILES:
+                    await self._store.get(prefix + file, room / file)
+                artifact = await self._checked(room, engine)
+            yield artifact
+
+    async def _checked(self, room: Path, engine: ChatEngine) -> Artifact:
+        host, base_model = engine.adapters, engine.card.id
+        assert host is not None, "a model that takes adapters"
+        return await _in_thread(
+            lambda: canonicalise(
+                room,
+                base_model=base_model,
+                shapes=host.shapes,
+                ranks=host.ranks,
+                foreign_bases=self._foreign_bases(base_model),
+            )
+        )
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[Path]:
+        room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
+        try:
+            yield room
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run it; a cancelled caller waits for the thread, which still writes into the room."""
+    return await finish(asyncio.ensure_future(asyncio.to_thread(work)), lambda: None)

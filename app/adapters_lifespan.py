@@ -1,0 +1,135 @@
+"""Opens the adapters' part of a replica: cache, registry, service, and their background work."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.registry import Collector
+
+from adapters_registry.cache import DiskCache
+from adapters_registry.registry import AdapterRegistry
+from adapters_registry.store import ObjectStore
+from app.adapters.bucket_actions import BucketActions
+from app.adapters.bucket_sync import BucketSync
+from app.adapters.intake import AdapterIntake
+from app.adapters.pins import PinFollower
+from app.adapters.publisher import AdapterPublisher
+from app.adapters.service import AdapterService, UploadKey
+from app.adapters.sweeper import Sweeper
+from app.adapters.withdrawals import Withdrawals
+from app.catalog import Catalog
+from app.db.engine import Database
+from app.engine.factory import Engines
+from app.observability.adapters import AdapterCollector
+from app.observability.bucket import BucketCollector
+from app.observability.metrics import Metrics
+from app.periodic import PeriodicTasks
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the adapters stand on; all of it is open."""
+
+    settings: Settings
+    catalog: Catalog
+    metrics: Metrics
+    work_dir: Path
+    database: Database
+    store: ObjectStore
+    engines: Engines
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the rest of the application uses of them."""
+
+    service: AdapterService
+    registry: AdapterRegistry
+    collectors: Sequence[Collector]
+
+
+async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitStack) -> Adapters:
+    """Open all parts and start their background work; `stack` closes them."""
+    sessions, chat = ground.database.sessions, ground.engines.chat
+    cache = await _open_cache(ground, stack)
+    registry = _open_registry(ground, cache, stack)
+    intake = AdapterIntake(
+        ground.store,
+        work_dir=ground.work_dir,
+        max_bytes=ground.settings.adapters.max_bytes,
+        foreign_bases=ground.catalog.foreign_names,
+    )
+    publisher = AdapterPublisher(sessions, ground.store, cache, registry)
+    withdrawals = Withdrawals(publisher)
+    stack.push_async_callback(withdrawals.close)
+    pins = PinFollower(sessions, registry, chat)
+    service = AdapterService(sessions, intake, publisher, withdrawals, pins, chat, upload_key)
+    collectors: list[Collector] = [AdapterCollector(registry)]
+    periodic = PeriodicTasks(ground.metrics)
+    stack.push_async_callback(periodic.close)
+    _start_upkeep(ground, periodic, pins, _sweeper(ground, cache, registry))
+    if ground.settings.sync.prefix is not None:
+        sync = _sync(ground, intake, publisher, withdrawals)
+        seconds = ground.settings.sync.interval_seconds
+        periodic.start("bucket sync", sync.run_round, every_seconds=seconds)
+        collectors.append(BucketCollector(sync))
+    return Adapters(service, registry, collectors)
+
+
+async def _open_cache(ground: Ground, stack: AsyncExitStack) -> DiskCache:
+    cache = DiskCache(
+        ground.settings.data_dir / "cache",
+        ground.store,
+        max_bytes=ground.settings.adapters.cache_bytes,
+        on_refused=ground.metrics.fetch_refused,
+    )
+    return await stack.enter_async_context(cache)
+
+
+def _open_registry(ground: Ground, cache: DiskCache, stack: AsyncExitStack) -> AdapterRegistry:
+    registry = AdapterRegistry(
+        cache,
+        {id: host for id, engine in ground.engines.chat.items() if (host := engine.adapters)},
+        wait_seconds=ground.settings.adapters.lease_wait_seconds,
+        on_load=ground.metrics.adapter_loaded,
+    )
+    stack.push_async_callback(registry.close)
+    return registry
+
+
+def _sweeper(ground: Ground, cache: DiskCache, registry: AdapterRegistry) -> Sweeper:
+    return Sweeper(
+        ground.database.sessions,
+        ground.store,
+        cache,
+        registry,
+        ground.metrics,
+        grace_seconds=ground.settings.adapters.orphan_grace_seconds,
+    )
+
+
+def _start_upkeep(
+    ground: Ground, periodic: PeriodicTasks, pins: PinFollower, sweeper: Sweeper
+) -> None:
+    often = ground.settings.adapters.upkeep_seconds
+    seldom = ground.settings.adapters.sweep_seconds
+    periodic.start("pins", pins.follow, every_seconds=often)
+    periodic.start("replica sweep", sweeper.sweep_replica, every_seconds=often)
+    periodic.start("store sweep", sweeper.sweep_store, every_seconds=seldom)
+
+
+def _sync(
+    ground: Ground, intake: AdapterIntake, publisher: AdapterPublisher, withdrawals: Withdrawals
+) -> BucketSync:
+    actions = BucketActions(
+        ground.database.sessions,
+        ground.store,
+        intake,
+        publisher,
+        withdrawals,
+        max_bytes=ground.settings.adapters.max_bytes,
+    )
+    prefix = f"{ground.settings.sync.prefix}/"
+    return BucketSync(ground.database, ground.store, actions, ground.engines.chat, prefix=prefix)

@@ -1,0 +1,142 @@
+"""A real HTTP server of the files and fine-tunings resources, for the commands that call one."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Header
+from starlette.types import ASGIApp, Receive, Scope, Send
+from typer.testing import CliRunner, Result
+
+from app import dependencies, error_handlers
+from app.adapters.intake import AdapterIntake
+from app.adapters.service import AdapterService
+from app.api.files.router import router as files_router
+from app.api.files.service import FilesService
+from app.api.fine_tunings.router import router as fine_tunings_router
+from app.auth.authenticator import Caller
+from app.auth.repository import ensure_organization
+from app.cli import main
+from app.db.engine import Database
+from app.db.migrate import migrate
+from app.ids import new_id
+from app.settings import LimitSettings
+from tests.app.adapters.world import BASE, World, running
+from tests.app.api.fine_tunings.rows import refuse
+
+T = TypeVar("T")
+
+
+@dataclass
+class Replica:
+    """A server in a thread of its own; `run` runs a coroutine there."""
+
+    url: str
+    world: World
+    loop: asyncio.AbstractEventLoop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+
+@dataclass
+class Customer:
+    """One organisation and its command line, on a terminal of 80 columns."""
+
+    replica: Replica
+    org_id: str
+
+    def adapters(self, *arguments: str) -> Result:
+        environment = {
+            "LORA_API_BASE_URL": self.replica.url,
+            "LORA_API_KEY": self.org_id,
+            "COLUMNS": "80",
+        }
+        return CliRunner().invoke(main, ["adapters", *arguments], env=environment)
+
+    def refused(self, name: str) -> None:
+        """Have an adapter in the bucket that was refused."""
+        self.replica.run(refuse(self.replica.world, self.org_id, name))
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    room, started = tmp_path_factory.mktemp("replica"), threading.Event()
+    replicas: list[Replica] = []
+    servers: list[uvicorn.Server] = []
+
+    def begun(replica: Replica, server: uvicorn.Server) -> None:
+        replicas.append(replica)
+        servers.append(server)
+        started.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(room, begun)))
+    thread.start()
+    try:
+        assert started.wait(30), "the server did not start"
+        yield replicas[0]
+    finally:
+        for server in servers:
+            server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def customer(replica: Replica) -> Customer:
+    async def organization() -> str:
+        async with replica.world.database.sessions.begin() as session:
+            return await ensure_organization(session, new_id("org"), now=0)
+
+    return Customer(replica, replica.run(organization()))
+
+
+async def _serve(room: Path, begun: Callable[[Replica, uvicorn.Server], None]) -> None:
+    database = Database(f"sqlite+aiosqlite:///{room / 'test.sqlite3'}")
+    await migrate(database)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with running(database, room) as world:
+            server = uvicorn.Server(uvicorn.Config(_app(world), log_config=None, lifespan="off"))
+            listener.listen()
+            begun(Replica(url, world, asyncio.get_running_loop()), server)
+            await server.serve(sockets=[listener])
+    await database.close()
+
+
+def _app(world: World) -> ASGIApp:
+    async def named(authorization: Annotated[str, Header()]) -> Caller:
+        return Caller(org_id=authorization.removeprefix("Bearer "), key_id="key_1")
+
+    api = FastAPI(openapi_url=None)
+    error_handlers.register(api)
+    for router in (files_router, fine_tunings_router):
+        api.include_router(router, prefix="/v1")
+    api.dependency_overrides[dependencies.caller] = named
+    work_dir, sessions = world.room / "work", world.database.sessions
+    files = FilesService(sessions, world.store, work_dir, LimitSettings())
+    intake = AdapterIntake(
+        world.store, work_dir=work_dir, max_bytes=1 << 24, foreign_bases=lambda _: set()
+    )
+    adapters = AdapterService(
+        sessions,
+        intake,
+        world.publisher,
+        world.withdrawals,
+        world.pins,
+        {BASE: world.engine},
+        files.adapter_key,
+    )
+    state = {"adapters": adapters, "files": files, "body_limit_bytes": 1 << 16}
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(state)
+        await api(scope, receive, send)
+
+    return with_state
