@@ -12,7 +12,7 @@ _GAUGES: dict[str, tuple[str, Callable[[HostStats], int]]] = {
         lambda host: host.residents.resident,
     ),
     "lora_api_adapters_leased": (
-        "Adapters that running requests use.",
+        "Adapters that running requests or pins hold.",
         lambda host: host.residents.leased,
     ),
     "lora_api_adapters_pinned": (

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from adapters_registry.types import AdapterVersion, Tier
+from adapters_registry.types import AdapterVersion, Lease, Tier
 from app.engine.base import Usage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -55,6 +55,13 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self._lease_seconds = Histogram(
+            "lora_api_adapter_lease_seconds",
+            "Seconds that a request waited for its adapter, by the tier that the weights came from.",
+            ["base_model", "tier"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self._refused_fetches = Counter(
             "lora_api_adapter_fetches_refused",
             "Downloads of adapters given up, by reason: corrupt, missing or unavailable.",
@@ -98,6 +105,11 @@ class Metrics:
         """Count a load and how long fetching and loading took."""
         self._loads.labels(version.base_model, tier).inc()
         self._load_seconds.labels(version.base_model, tier).observe(seconds)
+
+    def leased(self, lease: Lease) -> None:
+        """Record how long a request waited for turn, fetch and load."""
+        labels = (lease.adapter.version.base_model, lease.tier)
+        self._lease_seconds.labels(*labels).observe(lease.wait_seconds)
 
     def fetch_refused(self, reason: str) -> None:
         """Count an adapter that could not be downloaded whole and right."""

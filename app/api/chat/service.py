@@ -64,6 +64,8 @@ class GenerationObserver(Protocol):
 
     def generated(self, model: str, usage: Usage) -> None: ...
 
+    def leased(self, lease: Lease) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Content]):
@@ -203,6 +205,7 @@ class ChatService:
             return generation.job
         lease = await stack.enter_async_context(self._adapters.lease(generation.model.version))
         generation.lease = lease
+        self._observer.leased(lease)
         return replace(generation.job, adapter=lease.adapter)
 
 

@@ -110,6 +110,7 @@ class Recorder:
     """Keeps what the service observed."""
 
     def __init__(self) -> None:
+        self.leases: list[Lease] = []
         self.first_tokens: list[tuple[str, float]] = []
         self.usages: list[tuple[str, Usage]] = []
 
@@ -118,6 +119,9 @@ class Recorder:
 
     def generated(self, model: str, usage: Usage) -> None:
         self.usages.append((model, usage))
+
+    def leased(self, lease: Lease) -> None:
+        self.leases.append(lease)
 
 
 class Rig:

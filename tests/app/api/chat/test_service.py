@@ -290,3 +290,10 @@ async def test_an_error_before_the_first_token_counts_as_no_generation(rig: Rig)
         await rig.service.complete(ORG, REQUEST, request())
     assert rig.observer.first_tokens == []
     assert rig.observer.usages == []
+
+
+async def test_each_lease_is_observed(rig: Rig) -> None:
+    await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+    (lease,) = rig.observer.leases
+    await rig.service.complete(ORG, REQUEST, request())
+    assert rig.observer.leases == [lease]
