@@ -293,6 +293,7 @@ async def test_an_error_before_the_first_token_counts_as_no_generation(rig: Rig)
 
 
 async def test_each_lease_is_observed(rig: Rig) -> None:
+    rig.engine.script = answer("hi")
     await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
     (lease,) = rig.observer.leases
     await rig.service.complete(ORG, REQUEST, request())
