@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -25,10 +25,16 @@ _NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class DirectoryStore:
-    """An ObjectStore whose objects are files below `root`, which is made when first written to."""
+    """An ObjectStore whose objects are files below `root`.
+
+    `root` is made here if it is missing. Later it must be there: one that has gone is a volume that
+    is not mounted, and not an empty store.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+        with suppress(OSError):  # each call tells
+            self._root.mkdir(parents=True, exist_ok=True)
 
     async def put(self, key: str, source: Path) -> None:
         target = self._path(key)
@@ -36,11 +42,13 @@ class DirectoryStore:
 
     async def get(self, key: str, destination: Path) -> None:
         path = self._path(key)
-        await _in_thread(partial(_get, key, path, destination))
+        with _root_must_be_there(self._root):
+            await _in_thread(partial(_get, key, path, destination))
 
     async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
         path = self._path(key)
-        file = await asyncio.to_thread(_open, key, path)
+        with _root_must_be_there(self._root):
+            file = await asyncio.to_thread(_open, key, path)
         try:
             while chunk := await asyncio.to_thread(_read, file, chunk_bytes):
                 yield chunk
@@ -52,7 +60,9 @@ class DirectoryStore:
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         top = self._root / check_prefix(prefix)
-        for info in await asyncio.to_thread(_scan, top, prefix):
+        found = await asyncio.to_thread(_scan, top, prefix)
+        await asyncio.to_thread(_require, self._root)
+        for info in found:
             yield info
 
     async def check(self) -> None:
@@ -67,7 +77,7 @@ class DirectoryStore:
     def _put(self, target: Path, source: Path, stop: threading.Event) -> None:
         with source.open("rb") as reader, _as_unavailable():
             incoming = self._root / _INCOMING
-            incoming.mkdir(parents=True, exist_ok=True)
+            incoming.mkdir(exist_ok=True)
             _make_parents(target.parent)
             _copy(reader, incoming / uuid4().hex, target, stop, durable=True)
             _sync_directory(target.parent)
@@ -78,14 +88,37 @@ class DirectoryStore:
                 path.unlink()
             except _NO_OBJECT:
                 return
-            _sync_directory(path.parent)
+            self._leave(path.parent)
+
+    def _leave(self, directory: Path) -> None:
+        """Remove an emptied directory, unless it is of the first level, where others write."""
+        if directory.parent != self._root and directory != self._root:
+            with suppress(OSError):  # not empty
+                directory.rmdir()
+                directory = directory.parent
+        _sync_directory(directory)
 
     def _check(self) -> None:
         with _as_unavailable():
             probe = self._root / _INCOMING / uuid4().hex
-            probe.parent.mkdir(parents=True, exist_ok=True)
+            probe.parent.mkdir(exist_ok=True)
             probe.touch()
             probe.unlink()
+
+
+def _require(root: Path) -> None:
+    """Return if the root is there. **Raises:** StoreUnavailable."""
+    if not root.is_dir():
+        raise StoreUnavailable("the store's directory is gone")
+
+
+@contextmanager
+def _root_must_be_there(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFound:
+        _require(root)
+        raise
 
 
 async def _in_thread(work: Callable[[threading.Event], None]) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from prometheus_client.registry import Collector
 
 from adapters_registry.cache import DiskCache
+from adapters_registry.host import AdapterHost
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.store import ObjectStore
 from app.adapters.bucket_actions import BucketActions
 from app.adapters.bucket_sync import BucketSync
 from app.adapters.intake import AdapterIntake
-from app.adapters.pins import PinFollower
+from app.adapters.ownership import StoreOwnership
+from app.adapters.pins import Pins
 from app.adapters.publisher import AdapterPublisher
 from app.adapters.service import AdapterService, UploadKey
 from app.adapters.sweeper import Sweeper
@@ -55,23 +57,24 @@ async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitS
     sessions, chat = ground.database.sessions, ground.engines.chat
     cache = await _open_cache(ground, stack)
     registry = _open_registry(ground, cache, stack)
-    intake = AdapterIntake(
-        ground.store,
-        work_dir=ground.work_dir,
-        max_bytes=ground.settings.adapters.max_bytes,
-        foreign_bases=ground.catalog.foreign_names,
-    )
     publisher = AdapterPublisher(sessions, ground.store, cache, registry)
     withdrawals = Withdrawals(publisher)
     stack.push_async_callback(withdrawals.close)
-    pins = PinFollower(sessions, registry, chat)
-    service = AdapterService(sessions, intake, publisher, withdrawals, pins, chat, upload_key)
+    pins = Pins(
+        sessions,
+        registry,
+        _hosts(ground),
+        per_organization=ground.settings.adapters.pins_per_organization,
+    )
+    service = AdapterService(
+        sessions, _intake(ground), publisher, withdrawals, pins, chat, upload_key
+    )
     collectors: list[Collector] = [AdapterCollector(registry)]
     periodic = PeriodicTasks(ground.metrics)
     stack.push_async_callback(periodic.close)
     _start_upkeep(ground, periodic, pins, _sweeper(ground, cache, registry))
     if ground.settings.sync.prefix is not None:
-        sync = _sync(ground, intake, publisher, withdrawals)
+        sync = _sync(ground, publisher, withdrawals)
         seconds = ground.settings.sync.interval_seconds
         periodic.start("bucket sync", sync.run_round, every_seconds=seconds)
         collectors.append(BucketCollector(sync))
@@ -91,12 +94,25 @@ async def _open_cache(ground: Ground, stack: AsyncExitStack) -> DiskCache:
 def _open_registry(ground: Ground, cache: DiskCache, stack: AsyncExitStack) -> AdapterRegistry:
     registry = AdapterRegistry(
         cache,
-        {id: host for id, engine in ground.engines.chat.items() if (host := engine.adapters)},
+        _hosts(ground),
         wait_seconds=ground.settings.adapters.lease_wait_seconds,
         on_load=ground.metrics.adapter_loaded,
     )
     stack.push_async_callback(registry.close)
     return registry
+
+
+def _hosts(ground: Ground) -> dict[str, AdapterHost]:
+    return {id: host for id, engine in ground.engines.chat.items() if (host := engine.adapters)}
+
+
+def _intake(ground: Ground) -> AdapterIntake:
+    return AdapterIntake(
+        ground.store,
+        work_dir=ground.work_dir,
+        max_bytes=ground.settings.adapters.max_bytes,
+        foreign_bases=ground.catalog.foreign_names,
+    )
 
 
 def _sweeper(ground: Ground, cache: DiskCache, registry: AdapterRegistry) -> Sweeper:
@@ -106,13 +122,12 @@ def _sweeper(ground: Ground, cache: DiskCache, registry: AdapterRegistry) -> Swe
         cache,
         registry,
         ground.metrics,
+        StoreOwnership(ground.database.sessions, ground.store, ground.work_dir),
         grace_seconds=ground.settings.adapters.orphan_grace_seconds,
     )
 
 
-def _start_upkeep(
-    ground: Ground, periodic: PeriodicTasks, pins: PinFollower, sweeper: Sweeper
-) -> None:
+def _start_upkeep(ground: Ground, periodic: PeriodicTasks, pins: Pins, sweeper: Sweeper) -> None:
     often = ground.settings.adapters.upkeep_seconds
     seldom = ground.settings.adapters.sweep_seconds
     periodic.start("pins", pins.follow, every_seconds=often)
@@ -120,13 +135,11 @@ def _start_upkeep(
     periodic.start("store sweep", sweeper.sweep_store, every_seconds=seldom)
 
 
-def _sync(
-    ground: Ground, intake: AdapterIntake, publisher: AdapterPublisher, withdrawals: Withdrawals
-) -> BucketSync:
+def _sync(ground: Ground, publisher: AdapterPublisher, withdrawals: Withdrawals) -> BucketSync:
     actions = BucketActions(
         ground.database.sessions,
         ground.store,
-        intake,
+        _intake(ground),  # of its own, so that neither side takes the other's rooms
         publisher,
         withdrawals,
         max_bytes=ground.settings.adapters.max_bytes,

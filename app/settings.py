@@ -78,6 +78,9 @@ class AdapterSettings(Group):
     lease_wait_seconds: float = Field(
         30.0, ge=0, description="How long a request waits for its turn in the engine before a 503."
     )
+    pins_per_organization: int = Field(
+        4, ge=0, description="Adapters of one base model that an organisation may keep pinned."
+    )
     upkeep_seconds: float = Field(
         15.0, gt=0, description="How often pins are followed and what was deleted is unloaded."
     )
@@ -87,8 +90,8 @@ class AdapterSettings(Group):
     orphan_grace_seconds: float = Field(
         86400.0,
         ge=3600,
-        description="Age at which an artifact that no adapter needs is an orphan; a registration "
-        "must not take longer.",
+        description="Age at which an artifact that no adapter needs is an orphan; it is removed "
+        "when two sweeps have seen it.",
     )
 
 

@@ -1,6 +1,7 @@
 """Answering over a connection that may go away: abort what nobody waits for any more."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
@@ -13,6 +14,9 @@ T = TypeVar("T")
 
 SEND_SECONDS = 60.0
 """How long a client may leave sent bytes unread before it counts as gone."""
+
+STREAM_SECONDS = 120.0
+"""The same for all of a stream's pieces together: a slow reader holds its adapter's turn."""
 
 
 async def unless_disconnected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
@@ -59,17 +63,20 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await _deliver(send, start)
+        left = await _deliver(send, start, STREAM_SECONDS)
         async for frame in self._frames:
             if frame:
                 body = {"type": "http.response.body", "body": frame, "more_body": True}
-                await _deliver(send, body)
-        await _deliver(send, {"type": "http.response.body", "body": b"", "more_body": False})
+                left = await _deliver(send, body, left)
+        await _deliver(send, {"type": "http.response.body", "body": b"", "more_body": False}, left)
 
 
-async def _deliver(send: Send, message: Message) -> None:
+async def _deliver(send: Send, message: Message, left: float) -> float:
+    """Send within the seconds that are left, and return how many are left then."""
+    begun = time.monotonic()
     try:
-        async with asyncio.timeout(SEND_SECONDS):
+        async with asyncio.timeout(min(SEND_SECONDS, left)):
             await send(message)
     except (OSError, TimeoutError):
         raise ClientDisconnect from None
+    return left - (time.monotonic() - begun)

@@ -3,13 +3,15 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from adapters_registry.archive import extract
 from adapters_registry.artifacts import ARTIFACT_FILES
+from adapters_registry.entry import is_disk_full
+from adapters_registry.errors import AdapterCapacityExceeded, StoreError
 from adapters_registry.store import ObjectStore
 from adapters_registry.threads import finish
 from adapters_registry.types import Artifact
@@ -18,7 +20,8 @@ from app.engine.base import ChatEngine
 
 T = TypeVar("T")
 
-MAX_PARALLEL = 2
+MAX_ROOMS = 4
+"""How many adapters lie unpacked at once; each takes up to twice its size on local disk."""
 
 
 class AdapterIntake:
@@ -39,41 +42,44 @@ class AdapterIntake:
         self._work_dir = work_dir
         self._max_bytes = max_bytes
         self._foreign_bases = foreign_bases
-        self._places = asyncio.Semaphore(MAX_PARALLEL)
+        self._rooms = asyncio.Semaphore(MAX_ROOMS)
 
     @asynccontextmanager
     async def unzipped(self, key: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
-        """Unpack and check the ZIP under a key. **Raises:** InvalidAdapter, StoreError."""
+        """Unpack and check the ZIP under a key.
+
+        **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded where the disk is full.
+        """
         async with self._room() as room:
-            async with self._places:
-                archive = room.with_name(f"{room.name}.zip")
-                try:
-                    await self._store.get(key, archive)
-                    await _in_thread(lambda: extract(archive, room, max_bytes=self._max_bytes))
-                finally:
-                    await asyncio.shield(asyncio.to_thread(archive.unlink, missing_ok=True))
-                artifact = await self._checked(room, engine)
+            archive = room / "upload.zip"
+            directory = room / "adapter"
+            with _disk_errors():
+                await self._store.get(key, archive)
+                await _in_thread(lambda: extract(archive, directory, max_bytes=self._max_bytes))
+                archive.unlink()
+                artifact = await self._checked(directory, engine)
             yield artifact
 
     @asynccontextmanager
     async def copied(self, prefix: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
         """Copy and check the two files under a prefix, whose sizes the caller has bounded.
 
-        **Raises:** InvalidAdapter, StoreError.
+        **Raises:** as `unzipped`.
         """
         async with self._room() as room:
-            async with self._places:
+            directory = room / "adapter"
+            with _disk_errors():
                 for file in ARTIFACT_FILES:
-                    await self._store.get(prefix + file, room / file)
-                artifact = await self._checked(room, engine)
+                    await self._store.get(prefix + file, directory / file)
+                artifact = await self._checked(directory, engine)
             yield artifact
 
-    async def _checked(self, room: Path, engine: ChatEngine) -> Artifact:
+    async def _checked(self, directory: Path, engine: ChatEngine) -> Artifact:
         host, base_model = engine.adapters, engine.card.id
         assert host is not None, "a model that takes adapters"
         return await _in_thread(
             lambda: canonicalise(
-                room,
+                directory,
                 base_model=base_model,
                 shapes=host.shapes,
                 ranks=host.ranks,
@@ -83,11 +89,23 @@ class AdapterIntake:
 
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[Path]:
-        room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
-        try:
-            yield room
-        finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
+        async with self._rooms:
+            room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
+            (room / "adapter").mkdir()
+            try:
+                yield room
+            finally:
+                await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StoreError) as error:
+        if is_disk_full(error):
+            raise AdapterCapacityExceeded("the disk for unpacking is full") from error
+        raise
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

@@ -14,6 +14,10 @@ FINE_TUNED = re.compile(
     r"ft:(?P<base>[^:]{1,255}):(?P<org>org_[a-z0-9]{26})/(?P<name>[a-z0-9-]{1,63})"
 )
 MAX_MODEL_ID = 512
+NAME_RULE = (
+    "must be 1 to 63 characters of a-z, 0-9 and '-', start and end with a letter or digit, and not "
+    "end in '-' and 12 hexadecimal digits"
+)
 
 
 class Alias(NamedTuple):

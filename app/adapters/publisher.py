@@ -20,7 +20,7 @@ from adapters_registry.types import Artifact
 from app.adapters import repository
 from app.adapters.names import Alias, fine_tuned_model
 from app.db.tables import FineTuningRow
-from app.engine.base import ChatEngine, ChatJob, Sampling
+from app.engine.base import ChatEngine, ChatJob, EngineError, Sampling
 from app.ids import new_id
 
 log = structlog.get_logger()
@@ -58,42 +58,56 @@ class AdapterPublisher:
     ) -> FineTuningRow:
         """Make the artifact the version that the alias stands for.
 
-        Content that has this name already is activated, and its row returned.
+        Content that has this name already is stored again, activated, and its row returned.
         **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded, EngineError.
         """
-        if (row := await self._activated(alias, artifact)) is not None:
+        if (row := await self._activated(alias, artifact, origin)) is not None:
+            await publish(self._store, artifact, row.stored_as)
             return row
-        row = _row(alias, artifact, origin)
+        id = new_id("ft")
         await self._try(artifact, engine)
-        await publish(self._store, artifact, row.stored_as)
-        try:
-            async with self._sessions.begin() as session:
-                await repository.insert(session, row)
-            return row
-        except IntegrityError:
-            # The same content was registered under this name in the meantime.
-            other = await self._activated(alias, artifact)
-            if other is None:
-                raise
-        await self._take_back(row)
-        return other
+        await publish(self._store, artifact, id)
+        return await self._named(id, alias, artifact, origin)
 
     async def withdraw(self, row: FineTuningRow) -> None:
         """Remove what a deleted row leaves: from engine and disk once unused, then the store.
 
         **Raises:** StoreError, EngineError.
         """
-        async with self._sessions() as session:
-            is_shared = bool(await repository.registered(session, [row.digest]))
-        if not is_shared:
-            await self._registry.discard(repository.version_of(row))
+        try:
+            async with self._sessions() as session:
+                is_shared = bool(await repository.registered(session, [row.digest]))
+            if not is_shared:
+                await self._registry.discard(repository.version_of(row))
+        except EngineError:
+            log.warning("unloading left to the engine's end", id=row.id)
         async with self._sessions() as session:
             # Rows of the first schema may share an artifact.
             is_needed = bool(await repository.stored(session, [row.stored_as]))
         if not is_needed:
             await unpublish(self._store, row.stored_as)
 
-    async def _activated(self, alias: Alias, artifact: Artifact) -> FineTuningRow | None:
+    async def _named(
+        self, id: str, alias: Alias, artifact: Artifact, origin: Origin
+    ) -> FineTuningRow:
+        for attempts_left in (1, 0):
+            row = _row(id, alias, artifact, origin)
+            try:
+                async with self._sessions.begin() as session:
+                    await repository.insert(session, row)
+                break
+            except IntegrityError:
+                # The same content got this name in the meantime, and may have lost it again.
+                if (other := await self._activated(alias, artifact, origin)) is not None:
+                    await self._take_back(id)
+                    return other
+                if not attempts_left:
+                    raise
+        return row
+
+    async def _activated(
+        self, alias: Alias, artifact: Artifact, origin: Origin
+    ) -> FineTuningRow | None:
         digest = artifact.version.digest
         model = fine_tuned_model(alias, digest)
         async with self._sessions.begin() as session:
@@ -103,7 +117,7 @@ class AdapterPublisher:
             if row.digest != digest:
                 message = "Another version of this name has the same 12 digits."
                 raise InvalidAdapter("digest_collision", message, param="name")
-            return row if await repository.activate(session, row) else None
+            return await repository.activate(session, row, input_file_id=origin.input_file_id)
 
     async def _try(self, artifact: Artifact, engine: ChatEngine) -> None:
         pin = await self._cache.add(artifact)
@@ -124,15 +138,14 @@ class AdapterPublisher:
         finally:
             pin.release()
 
-    async def _take_back(self, row: FineTuningRow) -> None:
+    async def _take_back(self, stored_as: str) -> None:
         try:
-            await unpublish(self._store, row.stored_as)
+            await unpublish(self._store, stored_as)
         except StoreError as error:
-            log.warning("artifact left to the sweeper", id=row.id, error=type(error).__name__)
+            log.warning("artifact left to the sweeper", id=stored_as, error=type(error).__name__)
 
 
-def _row(alias: Alias, artifact: Artifact, origin: Origin) -> FineTuningRow:
-    id = new_id("ft")
+def _row(id: str, alias: Alias, artifact: Artifact, origin: Origin) -> FineTuningRow:
     return FineTuningRow(
         id=id,
         org_id=alias.org_id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import ScalarSelect, delete, func, select, update
+from sqlalchemy import ScalarSelect, Update, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from adapters_registry.types import AdapterVersion, Digest
@@ -64,13 +64,29 @@ async def current(session: AsyncSession, alias: Alias) -> FineTuningRow | None:
     return await session.scalar(query)
 
 
-async def activate(session: AsyncSession, row: FineTuningRow) -> bool:
-    """Have the alias stand for this version; False where it is gone."""
+async def activate(
+    session: AsyncSession, row: FineTuningRow, *, input_file_id: str | None = None
+) -> FineTuningRow | None:
+    """Have the alias stand for this version, and return it anew; None where it is gone.
+
+    With a file it counts as an upload from now on, wherever it came from.
+    """
     statement = update(FineTuningRow).where(FineTuningRow.id == row.id)
     statement = statement.values(activation=_next_activation(row))
-    options = {"synchronize_session": False}
-    result = await session.execute(statement.returning(FineTuningRow.id), execution_options=options)
-    return result.first() is not None
+    if input_file_id is not None:
+        statement = statement.values(input_file_id=input_file_id, source=None)
+    return await _updated(session, statement)
+
+
+async def pin(session: AsyncSession, row: FineTuningRow, until: int | None) -> FineTuningRow | None:
+    """Keep a version loaded until a time, or no longer; None where it is gone."""
+    statement = update(FineTuningRow).where(FineTuningRow.id == row.id)
+    return await _updated(session, statement.values(pinned_until=until))
+
+
+async def _updated(session: AsyncSession, statement: Update) -> FineTuningRow | None:
+    options = {"synchronize_session": False, "populate_existing": True}
+    return await session.scalar(statement.returning(FineTuningRow), execution_options=options)
 
 
 async def is_current(session: AsyncSession, row: FineTuningRow) -> bool:
@@ -98,14 +114,12 @@ async def remove(session: AsyncSession, org_id: str, id: str) -> bool:
     return result.first() is not None
 
 
-async def pinned(session: AsyncSession, *, now: int) -> Sequence[FineTuningRow]:
-    """List the pinned versions of all organisations, those first that were pinned for longest."""
-    query = (
-        select(FineTuningRow)
-        .where(FineTuningRow.pinned_until > now)
-        .order_by(FineTuningRow.pinned_until.desc(), FineTuningRow.id)
+async def pinned(session: AsyncSession, base_model: str, *, now: int) -> list[FineTuningRow]:
+    """List the pinned versions of a base model, whoever owns them, oldest version first."""
+    query = select(FineTuningRow).where(
+        FineTuningRow.base_model == base_model, FineTuningRow.pinned_until > now
     )
-    return (await session.scalars(query)).all()
+    return list((await session.scalars(query.order_by(FineTuningRow.id))).all())
 
 
 async def by_source(session: AsyncSession, source: str) -> Sequence[FineTuningRow]:

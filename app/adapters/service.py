@@ -1,30 +1,32 @@
 """What an organisation does with its adapters: register, list, activate, pin and delete them."""
 
 import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters import bucket_repository, repository
 from app.adapters.intake import AdapterIntake
-from app.adapters.names import Alias, is_valid_name
-from app.adapters.pins import PinFollower, Warmth
+from app.adapters.locks import KeyedLocks
+from app.adapters.names import NAME_RULE, Alias, is_valid_name
+from app.adapters.pins import Pins, Warmth
 from app.adapters.publisher import AdapterPublisher, Origin
 from app.adapters.withdrawals import Withdrawals
 from app.db.tables import BucketAdapterRow, FineTuningRow
 from app.engine.base import ChatEngine
-from app.errors import ApiError, invalid_request, model_not_found, not_found
+from app.errors import ApiError, invalid_request, model_not_found, not_found, overloaded
+
+log = structlog.get_logger()
 
 FINE_TUNING_ID = re.compile(r"ft_[0-9a-z]{26}")
 UploadKey = Callable[[str, str], Awaitable[str]]
 """(org_id, file_id) -> object key of an adapter ZIP; raises ApiError for any other file."""
 
-NAME_RULE = (
-    "`name` must be 1 to 63 characters of a-z, 0-9 and '-', start and end with a letter or digit, "
-    "and not end in '-' and 12 hexadecimal digits"
-)
+TURN_SECONDS = 60.0
+"""How long a registration waits for others of its organisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class AdapterService:
         intake: AdapterIntake,
         publisher: AdapterPublisher,
         withdrawals: Withdrawals,
-        pins: PinFollower,
+        pins: Pins,
         engines: Mapping[str, ChatEngine],
         upload_key: UploadKey,
     ) -> None:
@@ -58,6 +60,7 @@ class AdapterService:
         self._pins = pins
         self._engines = engines
         self._upload_key = upload_key
+        self._registering = KeyedLocks()
 
     async def register(
         self, org_id: str, *, name: str, base_model: str, input_file_id: str
@@ -65,17 +68,32 @@ class AdapterService:
         """Check an uploaded adapter, try it on the engine, store it and give it a model id.
 
         The alias stands for it from now on. The same content under the same name answers with the
-        version that is there already. **Raises:** ApiError, InvalidAdapter, StoreError,
-        EngineError.
+        version that is there already. An organisation's registrations follow one another.
+        **Raises:** ApiError, InvalidAdapter, StoreError, EngineError.
         """
         if not is_valid_name(name):
-            raise invalid_request(NAME_RULE, param="name")
+            raise invalid_request(f"`name` {NAME_RULE}", param="name", code="name_invalid")
         engine = self._lora_engine(base_model)
         key = await self._upload_key(org_id, input_file_id)
         alias, origin = Alias(base_model, org_id, name), Origin(input_file_id=input_file_id)
-        async with self._intake.unzipped(key, engine) as artifact:
+        async with (
+            self._turn_of(org_id),
+            self._intake.unzipped(key, engine) as artifact,
+        ):
             row = await self._publisher.publish(alias, artifact, engine, origin)
+        log.info("adapter registered", org_id=org_id, id=row.id, model=row.fine_tuned_model)
         return Version(row, is_active=True)
+
+    @asynccontextmanager
+    async def _turn_of(self, org_id: str) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            try:
+                turn = self._registering.hold(org_id, wait_seconds=TURN_SECONDS)
+                await stack.enter_async_context(turn)
+            except TimeoutError:
+                message = "Other registrations of your organization take long; try again later."
+                raise overloaded(message, retry_after_seconds=10) from None
+            yield
 
     def _lora_engine(self, base_model: str) -> ChatEngine:
         engine = self._engines.get(base_model)
@@ -132,51 +150,33 @@ class AdapterService:
         """
         row = await self._registered(org_id, id)
         async with self._sessions.begin() as session:
-            if not await repository.activate(session, row):
-                raise not_found("fine_tuning", id)
-        return Version(row, is_active=True)
+            activated = await repository.activate(session, row)
+        if activated is None:
+            raise not_found("fine_tuning", id)
+        log.info("adapter activated", org_id=org_id, id=id, model=row.fine_tuned_model)
+        return Version(activated, is_active=True)
 
     async def warm(self, org_id: str, id: str) -> Warmth:
         """Bring a version into the engine of this replica, before the first request does.
 
         **Raises:** ApiError, RegistryError, EngineError.
         """
-        row = await self._registered(org_id, id)
-        self._serving_engine(row)
-        return await self._pins.warm(repository.version_of(row))
+        return await self._pins.warm(await self._served(org_id, id))
 
     async def pin(self, org_id: str, id: str, *, seconds: int) -> Version:
         """Keep a version loaded on every replica for a time, counted from now.
 
-        It is loaded on this replica when this returns, and soon after on the others.
-        **Raises:** ApiError, 409 where as many are pinned as the engine's host memory allows;
-        RegistryError, EngineError.
+        **Raises:** ApiError, 409 where no more may be pinned; RegistryError, EngineError.
         """
-        await self.warm(org_id, id)
-        async with self._sessions.begin() as session:
-            if (row := await repository.by_id(session, org_id, id)) is None:
-                raise not_found("fine_tuning", id)
-            now = int(time.time())
-            others = [p for p in await repository.pinned(session, now=now) if p.id != row.id]
-            if sum(other.base_model == row.base_model for other in others) >= self._pin_places(row):
-                raise _no_pin_left()
-            row.pinned_until = now + seconds
-            is_active = await repository.is_current(session, row)
-        await self._pins.follow()
-        return Version(row, is_active)
-
-    def _pin_places(self, row: FineTuningRow) -> int:
-        host = self._serving_engine(row).adapters
-        return 0 if host is None else host.capacity - host.slots
+        row = await self._pins.pin(await self._served(org_id, id), seconds=seconds)
+        log.info("adapter pinned", org_id=org_id, id=id, until=row.pinned_until)
+        async with self._sessions() as session:
+            return Version(row, await repository.is_current(session, row))
 
     async def unpin(self, org_id: str, id: str) -> None:
         """End a pin; the version stays loaded until others need its place."""
-        await self._registered(org_id, id)
-        async with self._sessions.begin() as session:
-            if (row := await repository.by_id(session, org_id, id)) is None:
-                raise not_found("fine_tuning", id)
-            row.pinned_until = None
-        await self._pins.follow()
+        await self._pins.unpin(await self._registered(org_id, id))
+        log.info("adapter unpinned", org_id=org_id, id=id)
 
     async def delete(self, org_id: str, id: str) -> None:
         """Forget a version: no request finds it once this returns; running ones finish.
@@ -188,21 +188,19 @@ class AdapterService:
         async with self._sessions.begin() as session:
             if not await repository.remove(session, org_id, id):
                 raise not_found("fine_tuning", id)
+        log.info("adapter deleted", org_id=org_id, id=id, model=row.fine_tuned_model)
         self._withdrawals.begin(row)
 
-    def _serving_engine(self, row: FineTuningRow) -> ChatEngine:
+    async def _served(self, org_id: str, id: str) -> FineTuningRow:
+        row = await self._registered(org_id, id)
         engine = self._engines.get(row.base_model)
         if engine is None or engine.adapters is None:
             raise model_not_found(row.fine_tuned_model)
-        return engine
+        return row
 
     async def _registered(self, org_id: str, id: str) -> FineTuningRow:
         found = await self.get(org_id, id)
-        if not isinstance(found, Version):
-            raise not_found("fine_tuning", id)
-        return found.row
-
-
-def _no_pin_left() -> ApiError:
-    message = "As many adapters of this base model are pinned as this deployment allows."
-    return ApiError(409, message, code="pin_limit_reached")
+        if isinstance(found, Version):
+            return found.row
+        message = f"This adapter was refused; mend or remove it in the bucket, at {found.source}"
+        raise ApiError(409, message, code="adapter_refused", param="id")

@@ -1,8 +1,9 @@
 """Removes what no row names: artifacts in the store, weights in this replica's engines and disk.
 
 A crash at any step of a registration or a deletion leaves such things behind, and a deletion on
-another replica leaves copies here. The age of an artifact is in its id, so the store's clock and
-that of the database do not matter.
+another replica leaves copies here. An artifact goes when its id is older than the grace, two sweeps
+of this process have found it without a row, and the store belongs to this database: so neither a
+clock that is wrong, nor a long registration, nor a server with the wrong database loses anything.
 """
 
 import asyncio
@@ -18,7 +19,9 @@ from adapters_registry.artifacts import ARTIFACTS, unpublish
 from adapters_registry.cache import DiskCache
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.store import ObjectStore
+from adapters_registry.types import AdapterVersion, Digest
 from app.adapters import repository
+from app.adapters.ownership import StoreOwnership
 from app.ids import made_at
 
 T = TypeVar("T")
@@ -29,6 +32,10 @@ UNUSED_SECONDS = 60.0
 DISCARD_SECONDS = 1.0
 """How long a sweep waits for one version; the discarding goes on by itself."""
 MAX_IDS = 500
+
+
+class ForeignStore(Exception):
+    """The object store belongs to another database: nothing in it may be removed."""
 
 
 class SweepObserver(Protocol):
@@ -47,6 +54,7 @@ class Sweeper:
         cache: DiskCache,
         registry: AdapterRegistry,
         observer: SweepObserver,
+        ownership: StoreOwnership,
         *,
         grace_seconds: float,
         clock: Callable[[], float] = time.time,
@@ -56,23 +64,34 @@ class Sweeper:
         self._cache = cache
         self._registry = registry
         self._observer = observer
+        self._ownership = ownership
+        self._suspects: set[str] = set()
         self._grace_seconds = grace_seconds
         self._clock = clock
 
     async def sweep_store(self) -> None:
-        """Remove artifacts that are older than the grace and have no row.
+        """Remove the orphans that the last sweep saw too; remember the others.
 
-        **Raises:** StoreUnavailable.
+        **Raises:** ForeignStore, StoreError.
         """
+        if not await self._ownership.is_ours():
+            raise ForeignStore("the object store has the mark of another database")
+        orphans = await self._orphans()
+        for id in sorted(orphans & self._suspects):
+            await unpublish(self._store, id)
+            self._observer.swept("artifact", 1)
+            log.info("orphaned artifact removed", id=id)
+        self._suspects = orphans - self._suspects
+
+    async def _orphans(self) -> set[str]:
         listed = {info.key.split("/")[1] async for info in self._store.list(ARTIFACTS)}
         oldest = self._clock() - self._grace_seconds
-        for ids in _chunks(sorted(id for id in listed if _is_before(id, oldest))):
+        aged = sorted(id for id in listed if _is_before(id, oldest))
+        orphans = set(aged)
+        for ids in _chunks(aged):
             async with self._sessions() as session:
-                needed = await repository.stored(session, ids)
-            for id in set(ids) - needed:
-                await unpublish(self._store, id)
-                self._observer.swept("artifact", 1)
-                log.info("orphaned artifact removed", id=id)
+                orphans -= await repository.stored(session, ids)
+        return orphans
 
     async def sweep_replica(self) -> None:
         """Unload and remove from disk what was unused for a while and has no row any more.
@@ -83,16 +102,18 @@ class Sweeper:
         for digests in _chunks(await self._cache.unused(UNUSED_SECONDS)):
             async with self._sessions() as session:
                 registered = await repository.registered(session, digests)
-            for digest in digests:
-                if digest in registered:
-                    continue
-                if (version := residents.get(digest)) is None:
-                    await self._cache.remove(digest)
-                else:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(DISCARD_SECONDS):
-                            await self._registry.discard(version)
-                self._observer.swept("replica", 1)
+            for digest in set(digests) - registered:
+                if await self._remove(digest, residents.get(digest)):
+                    self._observer.swept("replica", 1)
+
+    async def _remove(self, digest: Digest, resident: AdapterVersion | None) -> bool:
+        if resident is None:
+            return await self._cache.remove(digest)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._registry.discard(resident)
+                return True
+        return False
 
 
 def _is_before(id: str, time: float) -> bool:

@@ -115,6 +115,7 @@ def _sqlite(address: URL) -> AsyncEngine:
     # fair and cheap where waiting for SQLite's lock is neither.
     engine = create_async_engine(
         address,
+        hide_parameters=True,
         connect_args={"factory": _Connection},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1,
@@ -154,6 +155,7 @@ def _postgresql(address: URL, pool_size: int) -> AsyncEngine:
     }
     engine = create_async_engine(
         address,
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from app.db.engine import Database
 
@@ -41,6 +41,15 @@ async def try_lock(database: Database, name: str) -> AsyncIterator[bool]:
         if not is_held:
             await stack.aclose()
         yield is_held
+
+
+async def lock_transaction(session: AsyncSession, name: str) -> None:
+    """Let one transaction after the other pass here; each holds the lock until its end.
+
+    On SQLite transactions follow one another anyway.
+    """
+    if session.get_bind().dialect.name != "sqlite":
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _key(name)})
 
 
 @asynccontextmanager

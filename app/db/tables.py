@@ -22,6 +22,14 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
 
 
+class DeploymentRow(Base):
+    """The one row that tells this database from every other; the migration makes it."""
+
+    __tablename__ = "deployment"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+
+
 class OrganizationRow(Base):
     """A tenant."""
 

@@ -1,7 +1,10 @@
 """The service's own Prometheus metrics. Labels are bounded: base models, route templates, tiers."""
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from adapters_registry.download import RefusalReason
 from adapters_registry.types import AdapterVersion, Lease, Tier
 from app.engine.base import Usage
 
@@ -57,7 +60,7 @@ class Metrics:
         )
         self._lease_seconds = Histogram(
             "lora_api_adapter_lease_seconds",
-            "Seconds that a request waited for its adapter, by the tier that the weights came from.",
+            "Seconds that a request waited for its adapter, by the tier it came from.",
             ["base_model", "tier"],
             buckets=SECONDS,
             registry=self.registry,
@@ -68,6 +71,8 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        for reason in get_args(RefusalReason):
+            self._refused_fetches.labels(reason)
         self._swept = Counter(
             "lora_api_swept",
             "Things without a row that were removed: artifacts in the store, copies on a replica.",
@@ -111,7 +116,7 @@ class Metrics:
         labels = (lease.adapter.version.base_model, lease.tier)
         self._lease_seconds.labels(*labels).observe(lease.wait_seconds)
 
-    def fetch_refused(self, reason: str) -> None:
+    def fetch_refused(self, reason: RefusalReason) -> None:
         """Count an adapter that could not be downloaded whole and right."""
         self._refused_fetches.labels(reason).inc()
 

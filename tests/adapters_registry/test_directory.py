@@ -57,3 +57,39 @@ async def test_object_where_a_folder_is_needed_is_unavailable(tmp_path: Path, so
         await store.put("a/b", source)
     assert (tmp_path / "store" / "a").read_bytes() == b"content"
     assert list((tmp_path / "store" / "~incoming").iterdir()) == []
+
+
+@pytest.mark.parametrize("leave_a_file", [False, True])
+async def test_a_root_that_has_gone_is_no_empty_store(
+    tmp_path: Path, source: Path, leave_a_file: bool
+) -> None:
+    root = tmp_path / "objects"
+    store = DirectoryStore(root)
+    await store.put("a/b", source)
+    root.rename(tmp_path / "elsewhere")
+    if leave_a_file:
+        root.touch()
+
+    with pytest.raises(StoreUnavailable):
+        [info async for info in store.list("a/")]
+    with pytest.raises(StoreUnavailable):
+        await store.get("a/b", tmp_path / "copy")
+    with pytest.raises(StoreUnavailable):
+        [chunk async for chunk in store.read("a/b")]
+    with pytest.raises(StoreUnavailable):
+        await store.put("a/b", source)
+    with pytest.raises(StoreUnavailable):
+        await store.check()
+    assert root.is_file() == leave_a_file
+
+
+async def test_deleting_leaves_no_empty_directory(tmp_path: Path, source: Path) -> None:
+    store = DirectoryStore(tmp_path / "objects")
+    for key in ("artifacts/x/one", "artifacts/x/two"):
+        await store.put(key, source)
+
+    await store.delete("artifacts/x/one")
+    assert (tmp_path / "objects/artifacts/x/two").is_file()
+    await store.delete("artifacts/x/two")
+
+    assert list((tmp_path / "objects/artifacts").iterdir()) == []

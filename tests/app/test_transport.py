@@ -187,3 +187,26 @@ async def test_a_reader_who_takes_nothing_for_long_counts_as_gone(
 
     await asyncio.wait_for(EventStream(frames())(SCOPE, wire.receive, send), 10)
     assert closed.is_set()
+
+
+async def test_a_reader_who_takes_every_piece_late_counts_as_gone_in_the_end(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "STREAM_SECONDS", 0.05)
+    sent: list[bytes] = []
+    closed = asyncio.Event()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"a"
+        finally:
+            closed.set()
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0.005)
+        sent.append(message.get("body", b""))
+
+    await asyncio.wait_for(EventStream(frames())(SCOPE, wire.receive, send), 10)
+    assert closed.is_set()
+    assert 1 < len(sent) <= 11

@@ -1,6 +1,12 @@
 """Pins are rows; each replica follows them."""
 
-from app.adapters.pins import PinFollower
+import asyncio
+
+import pytest
+
+from app.adapters import repository
+from app.adapters.pins import Pins
+from app.errors import ApiError
 from tests.app.adapters.world import BASE, World
 
 
@@ -33,7 +39,13 @@ async def test_a_pin_ends_with_its_time(world: World) -> None:
     await world.pins.follow()
     version = await world.service.get(world.org_id, id)
     later = float(version.row.pinned_until)
-    follower = PinFollower(world.database.sessions, world.registry, [BASE], clock=lambda: later)
+    follower = Pins(
+        world.database.sessions,
+        world.registry,
+        {BASE: world.host},
+        per_organization=1,
+        clock=lambda: later,
+    )
 
     await follower.follow()
 
@@ -61,6 +73,37 @@ async def test_a_pin_of_a_model_that_this_replica_does_not_serve_is_not_its_busi
 ) -> None:
     await pinned(world, seconds=60)
 
-    await PinFollower(world.database.sessions, world.registry, ["another"]).follow()
+    await Pins(world.database.sessions, world.registry, {}, per_organization=1).follow()
 
     assert digests(world) == []
+
+
+async def test_no_more_is_pinned_than_may_be_however_many_ask_at_once(world: World) -> None:
+    rows = [(await world.version(await world.upload(seed=seed))).row for seed in range(4)]
+
+    answers = await asyncio.gather(
+        *(world.pins.pin(row, seconds=60) for row in rows), return_exceptions=True
+    )
+
+    refused = [answer for answer in answers if isinstance(answer, ApiError)]
+    assert [(error.status, error.code) for error in refused] == [(409, "pin_limit_reached")] * 2
+    assert len(digests(world)) == 2
+
+
+async def test_one_organisation_cannot_take_every_place(world: World) -> None:
+    rows = [(await world.version(await world.upload(seed=seed))).row for seed in range(2)]
+    pins = Pins(world.database.sessions, world.registry, {BASE: world.host}, per_organization=1)
+    await pins.pin(rows[0], seconds=60)
+
+    with pytest.raises(ApiError, match="for your organization"):
+        await pins.pin(rows[1], seconds=60)
+
+
+async def test_pinning_what_was_deleted_in_the_meantime_finds_nothing(world: World) -> None:
+    row = (await world.version(await world.upload())).row
+    async with world.registry.lease(repository.version_of(row)):
+        await world.service.delete(world.org_id, row.id)
+        for attempt in (world.pins.pin(row, seconds=60), world.pins.unpin(row)):
+            with pytest.raises(ApiError) as caught:
+                await attempt
+            assert caught.value.status == 404

@@ -2,13 +2,18 @@
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from adapters_registry.errors import InvalidAdapter, ObjectNotFound, StoreUnavailable
 from adapters_registry.types import Tier
+from app.adapters import repository, service
 from app.adapters.service import Version
-from app.db.tables import BucketAdapterRow
+from app.db.tables import BucketAdapterRow, FineTuningRow
 from app.engine.base import EngineDead
 from app.errors import ApiError
 from app.ids import new_id
@@ -360,5 +365,87 @@ async def test_a_refused_adapter_of_the_bucket_is_shown_to_its_owner_alone(world
     assert await world.service.refused_of(new_id("org")) == []
     with pytest.raises(ApiError):
         await world.service.get(new_id("org"), refused.id)
-    with pytest.raises(ApiError):
+    with pytest.raises(ApiError, match="acme/base/broken") as caught:
         await world.service.activate(world.org_id, refused.id)
+    assert caught.value.status == 409
+
+
+async def test_an_upload_outlives_the_bucket_directory_of_the_same_content(world: World) -> None:
+    file_id = await world.upload()
+    model = await world.register(file_id)
+    async with world.database.sessions.begin() as session:
+        values = {"source": "acme/base/mine", "input_file_id": None}
+        await session.execute(update(FineTuningRow).values(values))
+
+    assert await world.register(file_id) == model
+
+    row = await world.service.get_model(world.org_id, model)
+    assert (row.source, row.input_file_id) == (None, file_id)
+
+
+async def test_registering_again_mends_an_artifact_that_was_damaged(world: World) -> None:
+    file_id = await world.upload()
+    model = await world.register(file_id)
+    version = (await world.resolver.resolve(world.org_id, model)).version
+    assert version is not None
+    await world.registry.discard(version)
+    await world.store.put((await world.artifacts())[1], Path(__file__))
+
+    assert await world.register(file_id) == model
+
+    async with world.registry.lease(version):
+        pass
+
+
+async def test_a_version_deleted_between_two_registrations_of_it_is_registered_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_id = await world.upload()
+    insert = repository.insert
+
+    async def lose(session: AsyncSession, row: FineTuningRow) -> None:
+        monkeypatch.setattr(repository, "insert", insert)
+        raise IntegrityError("another was faster, and has been deleted since", None, Exception())
+
+    monkeypatch.setattr(repository, "insert", lose)
+
+    model = await world.register(file_id)
+
+    assert await world.resolves(model) == model
+    assert len(await world.artifacts()) == 2
+
+
+async def test_a_dead_engine_does_not_keep_a_deleted_artifact_in_the_store(world: World) -> None:
+    model = await world.register(await world.upload())
+    world.host.unload_error = EngineDead("gone")
+
+    await world.delete(model)
+
+    assert await world.artifacts() == []
+    world.host.unload_error = None
+
+
+async def test_registrations_of_one_organisation_leave_room_for_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "TURN_SECONDS", 0.05)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    get = world.store.get
+
+    async def slow(key: str, destination: Path) -> None:
+        if key.startswith("files/"):
+            begun.set()
+            await go_on.wait()
+        await get(key, destination)
+
+    file_id = await world.upload()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "get", slow)
+        first = asyncio.create_task(world.register(file_id, "one"))
+        await begun.wait()
+        others = [world.register(file_id, f"other-{number}") for number in range(8)]
+        answers = await asyncio.gather(*others, return_exceptions=True)
+        assert {getattr(answer, "status", None) for answer in answers} == {503}
+        assert len(list((world.room / "work").iterdir())) == 1
+        go_on.set()
+        await first

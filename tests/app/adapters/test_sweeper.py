@@ -5,11 +5,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import delete, update
 
 from adapters_registry.artifacts import artifact_key
-from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
-from app.adapters import repository
-from app.adapters.sweeper import Sweeper
+from adapters_registry.store import ObjectStore
+from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Artifact
+from app.adapters import publisher, repository
+from app.adapters.ownership import MARK, StoreOwnership
+from app.adapters.sweeper import ForeignStore, Sweeper
+from app.db.tables import DeploymentRow, FineTuningRow
 from app.ids import new_id
 from tests.app.adapters.world import World
 
@@ -37,9 +41,16 @@ def sweeper(world: World, swept: Swept, *, later: float = 0.0) -> Sweeper:
         world.cache,
         world.registry,
         swept,
+        StoreOwnership(world.database.sessions, world.store, world.room / "work"),
         grace_seconds=GRACE,
         clock=lambda: time.time() + later,
     )
+
+
+async def sweep_twice(world: World, swept: Swept, *, later: float = 0.0) -> None:
+    one = sweeper(world, swept, later=later)
+    await one.sweep_store()
+    await one.sweep_store()
 
 
 async def store(world: World, id: str, *files: str) -> None:
@@ -72,10 +83,10 @@ async def test_what_a_crashed_registration_stored_goes_after_the_grace(
 ) -> None:
     await store(world, new_id("ft"), *files)
 
-    await sweeper(world, swept).sweep_store()
+    await sweep_twice(world, swept)
     assert len(await world.artifacts()) == len(files)
 
-    await sweeper(world, swept, later=GRACE + 1).sweep_store()
+    await sweep_twice(world, swept, later=GRACE + 1)
     assert await world.artifacts() == []
     assert swept.kinds == ["artifact"]
 
@@ -84,7 +95,7 @@ async def test_what_a_crashed_deletion_left_in_the_store_goes(world: World, swep
     kept = await world.register(await world.upload(seed=1), "kept")
     await remove_row(world, await world.register(await world.upload(seed=2), "gone"))
 
-    await sweeper(world, swept, later=GRACE + 1).sweep_store()
+    await sweep_twice(world, swept, later=GRACE + 1)
 
     assert len(await world.artifacts()) == 2
     row = await world.service.get_model(world.org_id, kept)
@@ -99,7 +110,7 @@ async def test_what_is_no_artifact_of_ours_is_left_alone(
 ) -> None:
     await store(world, id, WEIGHTS_FILE)
 
-    await sweeper(world, swept, later=1e9).sweep_store()
+    await sweep_twice(world, swept, later=1e9)
 
     assert len(await world.artifacts()) == 1
 
@@ -108,7 +119,7 @@ async def test_more_orphans_than_one_query_takes_all_go(world: World, swept: Swe
     for _ in range(1001):
         await store(world, new_id("ft"), CONFIG_FILE)
 
-    await sweeper(world, swept, later=GRACE + 1).sweep_store()
+    await sweep_twice(world, swept, later=GRACE + 1)
 
     assert await world.artifacts() == []
     assert len(swept.kinds) == 1001
@@ -158,3 +169,45 @@ async def test_a_stream_on_a_deleted_version_holds_up_no_sweep_and_ends_well(
     await world.registry.discard(version)
     assert world.host.known == {}
     assert list(_entries(world)) == []
+
+
+async def test_a_clock_that_is_ahead_takes_no_registration_that_is_under_way(
+    world: World, swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = sweeper(world, swept, later=10 * GRACE)
+    stored = publisher.publish
+
+    async def store_and_sweep(store: ObjectStore, artifact: Artifact, stored_as: str) -> None:
+        await stored(store, artifact, stored_as)
+        await ahead.sweep_store()
+
+    monkeypatch.setattr(publisher, "publish", store_and_sweep)
+    await world.register(await world.upload())
+    await ahead.sweep_store()
+
+    assert len(await world.artifacts()) == 2
+    assert swept.kinds == []
+
+
+async def test_a_server_with_another_database_removes_nothing(world: World, swept: Swept) -> None:
+    await world.register(await world.upload())
+    await sweep_twice(world, swept)
+    async with world.database.sessions.begin() as session:
+        await session.execute(delete(FineTuningRow))
+        await session.execute(update(DeploymentRow).values(id=new_id("dep")))
+
+    with pytest.raises(ForeignStore):
+        await sweep_twice(world, swept, later=GRACE + 1)
+
+    assert len(await world.artifacts()) == 2
+
+
+async def test_a_mark_that_is_not_ours_to_read_protects_the_store(
+    world: World, swept: Swept
+) -> None:
+    path = world.room / "mark"
+    path.write_bytes(b"\xff" * 100_000)
+    await world.store.put(MARK, path)
+
+    with pytest.raises(ForeignStore):
+        await sweeper(world, swept).sweep_store()

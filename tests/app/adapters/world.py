@@ -12,7 +12,7 @@ from adapters_registry.directory import DirectoryStore
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.testing import RecordingHost
 from app.adapters.intake import AdapterIntake
-from app.adapters.pins import PinFollower
+from app.adapters.pins import Pins
 from app.adapters.publisher import AdapterPublisher
 from app.adapters.resolver import ModelResolver
 from app.adapters.service import AdapterService, Version
@@ -58,7 +58,7 @@ class World:
     registry: AdapterRegistry
     cache: DiskCache
     withdrawals: Withdrawals
-    pins: PinFollower
+    pins: Pins
     engine: ScriptedEngine
     host: RecordingHost
     store: DirectoryStore
@@ -132,7 +132,7 @@ async def running(
         )
         publisher = AdapterPublisher(database.sessions, store, cache, registry)
         withdrawals = Withdrawals(publisher)
-        pins = PinFollower(database.sessions, registry, [BASE])
+        pins = Pins(database.sessions, registry, {BASE: host}, per_organization=2)
 
         async def upload_key(org: str, file_id: str) -> str:
             if org != org_id or file_id not in made.uploads:

@@ -1,7 +1,9 @@
-"""Versions behind a name, pins, artifacts of their own, and adapters that lie in the bucket."""
+"""Versions behind a name, pins, artifacts of their own, adapters in the bucket, a deployment id."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from app.ids import new_id
 
 revision = "0002"
 down_revision = "0001"
@@ -15,9 +17,11 @@ SOURCE = sa.String(900)
 def upgrade() -> None:
     _extend_fine_tunings()
     _create_bucket_adapters()
+    _create_deployment()
 
 
 def downgrade() -> None:
+    op.drop_table("deployment")
     op.drop_table("bucket_adapters")
     with op.batch_alter_table("fine_tunings") as table:
         table.drop_index("ix_fine_tunings_source")
@@ -61,3 +65,12 @@ def _create_bucket_adapters() -> None:
         sa.UniqueConstraint("source", name="uq_bucket_adapters_source"),
     )
     op.create_index("ix_bucket_adapters_org_id_id", "bucket_adapters", ["org_id", "id"])
+
+
+def _create_deployment() -> None:
+    table = op.create_table(
+        "deployment",
+        sa.Column("id", ID, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_deployment"),
+    )
+    op.bulk_insert(table, [{"id": new_id("dep")}])
