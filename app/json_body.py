@@ -29,15 +29,16 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def json_body(model: type[M]) -> Any:
+def json_body(model: type[M], *, if_empty: bytes = b"") -> Any:
     """Make the dependency of a route's body: `body: Annotated[M, json_body(M)]`.
 
-    The most bytes it takes stand in the application's state, under `body_limit_bytes`.
+    The most bytes it takes stand in the application's state, under `body_limit_bytes`. `if_empty`
+    is read in place of a body of no bytes, which is refused otherwise.
     """
 
     async def read(request: Request) -> M:
         limit: int = request.scope["state"]["body_limit_bytes"]
-        return parse(model, await _read(request, limit))
+        return parse(model, await _read(request, limit) or if_empty)
 
     return Depends(read)
 

@@ -9,7 +9,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, cast
 from urllib.parse import quote
@@ -18,8 +18,11 @@ import httpx
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
-from app.cli.adapter_tables import Adapter, moment, print_models, print_status, print_versions
+from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Tier
+from app.adapters.names import NAME_RULE, is_valid_name
+from app.api.fine_tunings.schemas import MAX_PIN_SECONDS
+from app.cli.adapter_views import Adapter, print_models, print_status, print_versions
+from app.cli.formats import moment
 from app.cli.http_client import answer, connected, console, fail, show
 
 app = typer.Typer(no_args_is_help=True)
@@ -49,14 +52,21 @@ def push(
     api_key: Key,
     base_url: BaseUrl = DEFAULT_URL,
 ) -> None:
-    """Upload an adapter, register it and print its model id."""
+    """Upload an adapter, register it and print its model id. A refusal leaves no upload behind."""
+    if not is_valid_name(name):
+        raise typer.BadParameter(f"{name!r} {NAME_RULE}", param_hint="--name")
     with connected(base_url, api_key) as client:
+        _require_base_model(client, base_model)
         with _archive(adapter) as archive:
             file = _upload(client, archive, f"{name}.zip")
         with console.status("validating and trying the adapter"):
             body = {"input_file_id": file["id"], "name": name, "base_model": base_model}
-            created = answer(client.post(RESOURCE, json={**body, "type": "lora"}))
-    typer.echo(created["data"]["fine_tuned_model"])
+            response = client.post(RESOURCE, json={**body, "type": "lora"})
+        if not response.is_success:
+            with suppress(httpx.HTTPError):
+                client.delete(f"/v1/files/{file['id']}")
+        created = answer(response)["data"]
+    typer.echo(created["fine_tuned_model"])
 
 
 @app.command("list")
@@ -81,6 +91,8 @@ def versions(
 ) -> None:
     """Show the versions of a name, newest first."""
     found = _found(base_url, api_key, name=name, base_model=base_model)
+    if not found and not as_json:
+        fail(f"No adapter{f' on {base_model}' if base_model else ''} is called '{name}'.")
     _show(found, print_versions, as_json=as_json)
 
 
@@ -97,7 +109,10 @@ def warm(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
     """Load a version on the replica that answers, before the first request needs it."""
     with connected(base_url, api_key) as client, console.status("loading"):
         warmth = answer(client.post(f"{_path(client, id)}/warm"))
-    typer.echo(f"found in the {warmth['tier']}, loaded after {warmth['milliseconds']} ms")
+    if warmth["tier"] == Tier.ENGINE:
+        typer.echo("already in the engine")
+    else:
+        typer.echo(f"found in the {warmth['tier']}, loaded after {warmth['milliseconds']} ms")
 
 
 @app.command()
@@ -126,11 +141,13 @@ def delete(id: Id, api_key: Key, base_url: BaseUrl = DEFAULT_URL) -> None:
 
 
 def duration(text: str) -> int:
-    """Read `30m`, `2h` or `1d` as seconds. **Raises:** typer.BadParameter."""
+    """Read `30m`, `2h` or `1d`, 7d at most, as seconds. **Raises:** typer.BadParameter."""
     match = DURATION.fullmatch(text)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration such as 90s, 30m, 2h or 1d")
-    return int(match[1]) * UNIT_SECONDS[match[2]]
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else 0
+    if not 1 <= seconds <= MAX_PIN_SECONDS:
+        message = f"{text!r} is no duration such as 90s, 30m, 2h or 1d; 7d at most."
+        raise typer.BadParameter(message, param_hint="--for")
+    return seconds
 
 
 def zip_adapter(directory: Path, archive: BinaryIO) -> None:
@@ -159,10 +176,17 @@ def _archive(adapter: Path) -> Iterator[BinaryIO]:
         yield archive
 
 
+def _require_base_model(client: httpx.Client, id: str) -> None:
+    models = [model["id"] for model in answer(client.get("/v1/models"))["data"]]
+    bases = [model for model in models if not model.startswith("ft:")]
+    if id not in bases:
+        fail(f"{id} is no base model of this server; it has:", *bases)
+
+
 def _upload(client: httpx.Client, archive: BinaryIO, filename: str) -> dict[str, Any]:
     columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     size = os.fstat(archive.fileno()).st_size
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         reader = progress.wrap_file(archive, total=size)
         files = {"file": (filename, reader, "application/zip")}
         response = client.post("/v1/files", data={"purpose": "fine_tuning"}, files=files)
@@ -189,10 +213,17 @@ def _show(
 
 def _path(client: httpx.Client, id: str) -> str:
     """Return the path of a version, which is looked for where its model id is given."""
-    if id.startswith("ft:"):
-        versions = answer(client.get(RESOURCE))["data"]
-        found = [item["id"] for item in versions if item["fine_tuned_model"] == id]
-        if not found:
-            fail(f"{id} is the model id of no version; `lora-api adapters list` shows them")
-        (id,) = found
+    if not id.startswith("ft_"):
+        id = _version_id(answer(client.get(RESOURCE))["data"], id)
     return f"{RESOURCE}/{quote(id, safe='')}"
+
+
+def _version_id(adapters: Sequence[Adapter], model: str) -> str:
+    for adapter in adapters:
+        if adapter["fine_tuned_model"] == model:
+            return str(adapter["id"])
+    versions = [adapter for adapter in adapters if adapter.get("alias") == model]
+    if versions:
+        ids = (line for one in versions for line in (one["fine_tuned_model"], f"  {one['id']}"))
+        fail(f"{model} is an alias; name one of its versions:", *ids)
+    fail(f"No version has the id {model}; `lora-api adapters list` shows them.")

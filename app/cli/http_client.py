@@ -1,5 +1,6 @@
 """How `lora-api adapters` talks to a server: what goes wrong is told, and ends the command."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -9,6 +10,8 @@ import typer
 from rich.console import Console
 
 REQUEST_SECONDS = 600.0
+KEY = re.compile(r"[!-~]+")
+"""What a header can carry: httpx names the whole value where it refuses one."""
 
 console = Console(stderr=True)
 
@@ -16,12 +19,16 @@ console = Console(stderr=True)
 @contextmanager
 def connected(base_url: str, api_key: str) -> Iterator[httpx.Client]:
     """Give a client of one server. **Raises:** typer.Exit 1 where it does not answer."""
+    if not KEY.fullmatch(api_key):
+        fail("The API key is empty, or holds a space or another character that no key has.")
     headers = {"authorization": f"Bearer {api_key}"}
     try:
         with httpx.Client(base_url=base_url, headers=headers, timeout=REQUEST_SECONDS) as client:
+            if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
+                raise httpx.InvalidURL(base_url)
             yield client
-    except httpx.InvalidURL as error:
-        fail(f"{base_url} is no address of a server: {error}")
+    except httpx.InvalidURL:
+        fail(f"{base_url} is no address of a server, such as http://127.0.0.1:8000")
     except httpx.TransportError as error:
         fail(f"{base_url} does not answer: {error}")
 
@@ -34,20 +41,22 @@ def answer(response: httpx.Response) -> dict[str, Any]:
         body = None
     if response.is_success and isinstance(body, dict):
         return body
+    request_id = response.headers.get("x-request-id") if response.is_server_error else None
     try:
         error = dict(body["error"])
         message = str(error["message"])
     except (KeyError, TypeError, ValueError):
-        fail(f"the server answered {response.status_code}, and no JSON that this command knows")
-    fail(message, code=error.get("code"), param=error.get("param"))
+        error = {}
+        message = f"the server answered {response.status_code}, and no JSON that this command knows"
+    told = {"code": error.get("code"), "param": error.get("param"), "request id": request_id}
+    fail(message, *(f"{name}: {value}" for name, value in told.items() if value))
 
 
-def fail(message: str, *, code: str | None = None, param: str | None = None) -> NoReturn:
-    """Say what is wrong, by which rule and where, and end the command with status 1."""
+def fail(message: str, *details: str) -> NoReturn:
+    """Say what is wrong, with details on lines of their own, and end the command with status 1."""
     show(f"Error: {message}", style="red")
-    for name, value in (("code", code), ("param", param)):
-        if value:
-            show(f"{name}: {value}")
+    for detail in details:
+        show(detail)
     raise typer.Exit(1)
 
 

@@ -1,12 +1,12 @@
 """`lora-api keys`: mint, list and revoke API keys, directly on the configured database."""
 
 import asyncio
-import datetime
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +15,7 @@ from app.auth.repository import ListedKey
 from app.auth.secret import load_secret
 from app.auth.service import KeyService
 from app.cli.environment import read_settings
+from app.cli.formats import minute
 from app.db.engine import Database, database_url
 from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
@@ -87,15 +88,10 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _table(keys: Sequence[ListedKey]) -> Table:
-    table = Table("id", "organisation", "created (UTC)", "state")
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = True
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("id", "organisation", "created (UTC)", "revoked (UTC)"):
+        table.add_column(column, overflow="fold", no_wrap=column != "organisation")
     for key in keys:
-        state = "active" if key.revoked_at is None else f"revoked {_day(key.revoked_at)}"
-        table.add_row(key.id, key.organization, _day(key.created_at), state)
+        revoked = "" if key.revoked_at is None else minute(key.revoked_at)
+        table.add_row(key.id, key.organization, minute(key.created_at), revoked)
     return table
-
-
-def _day(seconds: int) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M")

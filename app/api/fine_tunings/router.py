@@ -1,7 +1,4 @@
-"""HTTP face of registered adapters. Groq serves it at `/v1/fine_tunings`, without `/openai`.
-
-Paths take any text as an id, so that a model id, which holds a slash, is told to be none.
-"""
+"""HTTP face of registered adapters. Groq serves it at `/v1/fine_tunings`, without `/openai`."""
 
 from typing import Annotated
 
@@ -14,17 +11,19 @@ from app.api.fine_tunings.schemas import (
     FineTuningObject,
     FineTuningPinDeleted,
     FineTuningWarm,
+    ListFilters,
     PinRequest,
 )
 from app.dependencies import AdapterServiceDep, CallerDep
+from app.errors import not_found
 from app.json_body import json_body
 from app.transport import unless_disconnected
 
 router = APIRouter(prefix="/fine_tunings")
 
 CreateBody = Annotated[CreateFineTuningRequest, json_body(CreateFineTuningRequest)]
-PinBody = Annotated[PinRequest, json_body(PinRequest)]
-Filter = Annotated[str | None, Query(max_length=255, pattern=r"^[^\x00]*$")]
+PinBody = Annotated[PinRequest, json_body(PinRequest, if_empty=b"{}")]
+FiltersDep = Annotated[ListFilters, Query()]
 
 
 @router.post("")
@@ -43,30 +42,34 @@ async def create(
 
 @router.get("")
 async def list_all(
-    caller: CallerDep,
-    adapters: AdapterServiceDep,
-    name: Filter = None,
-    base_model: Filter = None,
+    caller: CallerDep, adapters: AdapterServiceDep, filters: FiltersDep
 ) -> FineTuningList:
     """List the organisation's versions and what was refused, or those of one name or base."""
-    versions = await adapters.all_of(caller.org_id, name=name, base_model=base_model)
-    refused = await adapters.refused_of(caller.org_id, name=name, base_model=base_model)
+    asked = filters.model_dump()
+    versions = await adapters.all_of(caller.org_id, **asked)
+    refused = await adapters.refused_of(caller.org_id, **asked)
     return FineTuningList.of([*versions, *refused])
 
 
-@router.get("/{id:path}")
+@router.api_route("/ft:{rest:path}", methods=["GET", "POST", "DELETE"])
+async def no_version(caller: CallerDep, rest: str) -> None:
+    """Tell that a model id, whose slashes no other path takes, is the id of no version."""
+    raise not_found("fine_tuning", f"ft:{rest}")
+
+
+@router.get("/{id}")
 async def get(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningObject:
     """Show one version, or the verdict on a refused one."""
     return FineTuningObject.of(await adapters.get(caller.org_id, id))
 
 
-@router.post("/{id:path}/activate")
+@router.post("/{id}/activate")
 async def activate(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningObject:
     """Have the alias stand for this version from now on."""
     return FineTuningObject.of(await adapters.activate(caller.org_id, id))
 
 
-@router.post("/{id:path}/warm")
+@router.post("/{id}/warm")
 async def warm(
     request: Request, caller: CallerDep, adapters: AdapterServiceDep, id: str
 ) -> FineTuningWarm:
@@ -75,7 +78,7 @@ async def warm(
     return FineTuningWarm.of(id, await unless_disconnected(request.receive, loading))
 
 
-@router.post("/{id:path}/pin")
+@router.post("/{id}/pin")
 async def pin(
     caller: CallerDep, adapters: AdapterServiceDep, id: str, body: PinBody
 ) -> FineTuningObject:
@@ -83,14 +86,14 @@ async def pin(
     return FineTuningObject.of(await adapters.pin(caller.org_id, id, seconds=body.seconds))
 
 
-@router.delete("/{id:path}/pin")
+@router.delete("/{id}/pin")
 async def unpin(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningPinDeleted:
     """End a pin."""
     await adapters.unpin(caller.org_id, id)
     return FineTuningPinDeleted(id=id)
 
 
-@router.delete("/{id:path}")
+@router.delete("/{id}")
 async def delete(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningDeleted:
     """Delete one version; its model id is unknown from now on."""
     await adapters.delete(caller.org_id, id)

@@ -7,20 +7,23 @@ what an owner of several versions wants to know; what does not apply is left out
 
 import time
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from adapters_registry.types import Tier
 from app.adapters.pins import Warmth
 from app.adapters.service import Version
 from app.db.tables import BucketAdapterRow, FineTuningRow
+from app.errors import shortened
+from app.validation import refused
 
 T = TypeVar("T")
 
 MAX_PIN_SECONDS = 7 * 86_400
 OrAbsent = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 """A field that is left out where it has no value."""
+Filter = Annotated[str | None, Field(max_length=255, pattern=r"^[^\x00]*$")]
 
 
 class CreateFineTuningRequest(BaseModel):
@@ -42,6 +45,23 @@ class PinRequest(BaseModel):
     seconds: int = Field(3600, ge=1, le=MAX_PIN_SECONDS)
 
 
+class ListFilters(BaseModel):
+    """What narrows the list. A mistyped key is an error, lest it list more than was meant."""
+
+    name: Filter = None
+    base_model: Filter = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_all(cls, query: dict[str, Any]) -> dict[str, Any]:
+        for key in query:
+            if key not in cls.model_fields:
+                known = " and ".join(f"'{name}'" for name in cls.model_fields)
+                text = f"query parameter '{shortened(key)}' is unsupported; known are {known}"
+                raise refused(text, param=shortened(key))
+        return query
+
+
 class Verdict(BaseModel):
     """Which rule an adapter in the bucket breaks, where, and what to change."""
 
@@ -53,9 +73,9 @@ class Verdict(BaseModel):
 class FineTuning(BaseModel):
     """One adapter version, or an adapter in the bucket that was refused.
 
-    `fine_tuned_model` is null for a refused one. `active` says that `alias` stands for this
-    version, `digest` is the SHA-256 of its artifact, `bytes` the size; `pinned_until` is Unix
-    seconds.
+    `fine_tuned_model` is null for a refused one. `path` is the adapter's directory in the bucket.
+    `active` says that `alias` stands for this version, `digest` is the SHA-256 of its artifact,
+    `bytes` the size; `pinned_until` is Unix seconds.
     """
 
     id: str
@@ -67,6 +87,7 @@ class FineTuning(BaseModel):
     fine_tuned_model: str | None
     status: Literal["ready", "failed"]
     source: Literal["upload", "bucket"]
+    path: OrAbsent[str] = None
     alias: OrAbsent[str] = None
     active: bool
     digest: OrAbsent[str] = None
@@ -93,6 +114,7 @@ class FineTuning(BaseModel):
             fine_tuned_model=row.fine_tuned_model,
             status="ready",
             source="upload" if row.source is None else "bucket",
+            path=row.source,
             alias=row.fine_tuned_model.rpartition("-")[0],
             active=is_active,
             digest=row.digest,
@@ -112,6 +134,7 @@ class FineTuning(BaseModel):
             fine_tuned_model=None,
             status="failed",
             source="bucket",
+            path=row.source,
             active=False,
             error=Verdict(code=row.code, param=row.param, message=row.message or row.code),
         )

@@ -1,4 +1,4 @@
-"""A real HTTP server of the files and fine-tunings resources, for the commands that call one."""
+"""A real HTTP server of files, models and fine tunings, for the commands that call one."""
 
 import asyncio
 import socket
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI, Header
 from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.testing import capture_logs
 from typer.testing import CliRunner, Result
 
 from app import dependencies, error_handlers
@@ -20,6 +22,8 @@ from app.adapters.service import AdapterService
 from app.api.files.router import router as files_router
 from app.api.files.service import FilesService
 from app.api.fine_tunings.router import router as fine_tunings_router
+from app.api.models.router import router as models_router
+from app.api.models.service import ModelsService
 from app.auth.authenticator import Caller
 from app.auth.repository import ensure_organization
 from app.cli import main
@@ -52,17 +56,23 @@ class Customer:
     replica: Replica
     org_id: str
 
-    def adapters(self, *arguments: str) -> Result:
-        environment = {
+    def adapters(self, *arguments: str, **environment: str) -> Result:
+        environment |= {
             "LORA_API_BASE_URL": self.replica.url,
             "LORA_API_KEY": self.org_id,
             "COLUMNS": "80",
         }
         return CliRunner().invoke(main, ["adapters", *arguments], env=environment)
 
-    def refused(self, name: str) -> None:
-        """Have an adapter in the bucket that was refused."""
-        self.replica.run(refuse(self.replica.world, self.org_id, name))
+    def files(self) -> list[str]:
+        """Return the names of the files that were uploaded."""
+        headers = {"authorization": f"Bearer {self.org_id}"}
+        listed = httpx.get(f"{self.replica.url}/v1/files", headers=headers).json()["data"]
+        return [file["filename"] for file in listed]
+
+    def refused(self, name: str) -> str:
+        """Have an adapter in the bucket that was refused; return its id."""
+        return self.replica.run(refuse(self.replica.world, self.org_id, name))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +90,9 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     thread.start()
     try:
         assert started.wait(30), "the server did not start"
-        yield replicas[0]
+        # It logs to the standard output of the process, which is the commands' here.
+        with capture_logs():
+            yield replicas[0]
     finally:
         for server in servers:
             server.should_exit = True
@@ -114,9 +126,9 @@ def _app(world: World) -> ASGIApp:
     async def named(authorization: Annotated[str, Header()]) -> Caller:
         return Caller(org_id=authorization.removeprefix("Bearer "), key_id="key_1")
 
-    api = FastAPI(openapi_url=None)
+    api = FastAPI(openapi_url=None, redirect_slashes=False)
     error_handlers.register(api)
-    for router in (files_router, fine_tunings_router):
+    for router in (files_router, fine_tunings_router, models_router):
         api.include_router(router, prefix="/v1")
     api.dependency_overrides[dependencies.caller] = named
     work_dir, sessions = world.room / "work", world.database.sessions
@@ -133,7 +145,12 @@ def _app(world: World) -> ASGIApp:
         {BASE: world.engine},
         files.adapter_key,
     )
-    state = {"adapters": adapters, "files": files, "body_limit_bytes": 1 << 16}
+    state = {
+        "adapters": adapters,
+        "files": files,
+        "models": ModelsService({BASE: world.engine}, adapters, started_at=1),
+        "body_limit_bytes": 1 << 16,
+    }
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = dict(state)

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from app.api.fine_tunings.schemas import MAX_PIN_SECONDS
 from app.cli import main
 from app.cli.adapters import duration, zip_adapter
 from tests.adapters_registry.adapters import lora_tensors, write_adapter
@@ -59,25 +60,72 @@ def test_a_refused_push_shows_message_code_and_param(customer: Customer, tmp_pat
     assert "code: rank_unsupported\nparam: r\n" in done.stderr
 
 
+def test_only_a_push_that_succeeds_leaves_its_upload(customer: Customer, tmp_path: Path) -> None:
+    refused = write_adapter(tmp_path / "refused", rank=4)
+    customer.adapters("push", str(refused), "--name", "mine", "--base-model", BASE)
+    assert customer.files() == []
+    push(customer, tmp_path)
+    assert customer.files() == ["mine.zip"]
+
+
+def test_a_name_that_no_adapter_may_have_is_a_usage_error(
+    customer: Customer, tmp_path: Path
+) -> None:
+    directory = str(write_adapter(tmp_path / "adapter"))
+    done = customer.adapters("push", directory, "--name", "A_b", "--base-model", BASE)
+    assert done.exit_code == 2
+    assert "Invalid value for --name: 'A_b' must be 1 to 63 characters" in done.stderr
+
+
+@pytest.mark.parametrize("base", ["nope", "ft:base:org_x/mine"])
+def test_an_unknown_base_model_is_told_before_anything_is_uploaded(
+    customer: Customer, tmp_path: Path, base: str
+) -> None:
+    directory = str(write_adapter(tmp_path / "adapter"))
+    done = customer.adapters("push", directory, "--name", "mine", "--base-model", base)
+    assert done.exit_code == 1
+    assert done.stderr == f"Error: {base} is no base model of this server; it has:\n{BASE}\n"
+
+
+@pytest.mark.parametrize(("terminal", "is_shown"), [("1", True), ("0", False)])
+def test_how_far_an_upload_is_shows_on_terminals_only(
+    customer: Customer, tmp_path: Path, terminal: str, is_shown: bool
+) -> None:
+    directory = str(write_adapter(tmp_path / "adapter"))
+    arguments = ("push", directory, "--name", "mine", "--base-model", BASE)
+    done = customer.adapters(*arguments, TTY_COMPATIBLE=terminal)
+    assert done.exit_code == 0
+    assert ("uploading" in done.stderr) is is_shown
+    assert (done.stderr == "") is not is_shown
+
+
 def test_a_list_holds_each_model_id_whole_on_a_line_of_its_own(
     customer: Customer, tmp_path: Path
 ) -> None:
     name = "a-name-so-long-that-its-model-id-fits-no-terminal-of-80-columns"
     models = [push(customer, tmp_path, seed, name) for seed in (1, 2)]
     lines = customer.adapters("list").stdout.splitlines()
-    assert lines[::2] == models[::-1]
+    assert [line for line in lines if line.startswith("ft:")] == models[::-1]
     ids = [listed(customer)[model]["id"] for model in models[::-1]]
-    assert [line.split()[0] for line in lines[1::2]] == ids
+    assert [line.split()[0] for line in lines if line.startswith("  ft_")] == ids
+    assert lines[2] == f"  alias {models[1].rpartition('-')[0]}"
 
 
 def test_a_status_shows_versions_and_why_others_failed(customer: Customer, tmp_path: Path) -> None:
     model = push(customer, tmp_path)
-    customer.refused("broken")
-    output = customer.adapters("status").stdout
-    assert re.search(rf"mine +{BASE} +{model[-12:]} +active", output)
-    assert re.search(rf"broken +{BASE} +failed", output)
-    assert f"broken on {BASE}: shape_mismatch\n  a.tensor\n  It has another shape." in output
-    assert max(map(len, output.splitlines())) <= 80
+    broken = customer.refused("broken")
+    lines = [line.rstrip() for line in customer.adapters("status").stdout.splitlines()]
+    assert lines[0] == f"broken on {BASE}"
+    assert lines[1].startswith(f"  {broken}  failed  bucket  ")
+    assert lines[2:6] == [
+        f"    {customer.org_id}/{BASE}/broken",
+        "    shape_mismatch",
+        "    a.tensor",
+        "    It has another shape.",
+    ]
+    assert lines[6:8] == ["", model.rpartition("-")[0]]
+    assert lines[8].startswith(f"  {listed(customer)[model]['id']}  active  upload  ")
+    assert lines[9:] == [f"    {model}"]
 
 
 def test_a_status_for_scripts_is_what_the_server_lists(customer: Customer, tmp_path: Path) -> None:
@@ -91,20 +139,27 @@ def test_a_status_for_scripts_is_what_the_server_lists(customer: Customer, tmp_p
 def test_versions_are_those_of_one_name(customer: Customer, tmp_path: Path) -> None:
     models = [push(customer, tmp_path, seed) for seed in (1, 2)]
     push(customer, tmp_path, 3, name="other")
-    alias, *table = customer.adapters("versions", "mine").stdout.splitlines()
+    alias, *lines = customer.adapters("versions", "mine").stdout.splitlines()
     assert alias == models[0].rpartition("-")[0]
-    assert [models.index(found) for line in table if (found := model_in(line, models))] == [1, 0]
-    assert "other" not in str(table)
+    assert [line.strip() for line in lines[1::2]] == models[::-1]
+    ids = [listed(customer)[model]["id"] for model in models[::-1]]
+    assert [line.split()[0] for line in lines[::2]] == ids
 
 
-def model_in(line: str, models: list[str]) -> str | None:
-    return next((model for model in models if model[-12:] in line), None)
+def test_a_name_that_nobody_has_is_said_so(customer: Customer) -> None:
+    done = customer.adapters("versions", "nobody")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "Error: No adapter is called 'nobody'.\n"
+    done = customer.adapters("versions", "nobody", "--base-model", BASE)
+    assert done.stderr == f"Error: No adapter on {BASE} is called 'nobody'.\n"
+    done = customer.adapters("versions", "nobody", "--json")
+    assert (done.exit_code, done.stdout) == (0, "[]\n")
 
 
-def test_a_name_without_versions_is_said_so(customer: Customer) -> None:
-    done = customer.adapters("versions", "mine", "--base-model", BASE)
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No adapters.\n")
-    assert customer.adapters("versions", "mine", "--json").stdout == "[]\n"
+def test_an_organisation_without_adapters_is_told_so(customer: Customer) -> None:
+    for command in ("list", "status"):
+        done = customer.adapters(command)
+        assert (done.exit_code, done.stdout, done.stderr) == (0, "", "No adapters.\n")
 
 
 def test_activating_takes_either_id(customer: Customer, tmp_path: Path) -> None:
@@ -118,8 +173,12 @@ def test_activating_takes_either_id(customer: Customer, tmp_path: Path) -> None:
 
 
 def test_warming_tells_where_the_weights_were(customer: Customer, tmp_path: Path) -> None:
-    done = customer.adapters("warm", push(customer, tmp_path))
-    assert re.fullmatch(r"found in the engine, loaded after \d+\.\d ms\n", done.stdout)
+    model = push(customer, tmp_path)
+    for seed in range(1, 5):
+        push(customer, tmp_path, seed)
+    done = customer.adapters("warm", model)
+    assert re.fullmatch(r"found in the disk, loaded after \d+\.\d ms\n", done.stdout)
+    assert customer.adapters("warm", model).stdout == "already in the engine\n"
 
 
 def test_a_pin_lasts_as_long_as_told_and_can_be_ended(customer: Customer, tmp_path: Path) -> None:
@@ -138,18 +197,44 @@ def test_a_deleted_version_is_listed_no_more(customer: Customer, tmp_path: Path)
     assert listed(customer) == {}
 
 
-def test_an_alias_is_told_to_be_no_version(customer: Customer, tmp_path: Path) -> None:
-    model = push(customer, tmp_path)
-    done = customer.adapters("delete", model.rpartition("-")[0])
+@pytest.mark.parametrize("action", ["activate", "warm", "pin", "unpin", "delete"])
+def test_an_alias_is_told_to_be_one_and_its_versions_are_named(
+    customer: Customer, tmp_path: Path, action: str
+) -> None:
+    models = [push(customer, tmp_path, seed) for seed in (1, 2)]
+    before = listed(customer)
+    alias = models[0].rpartition("-")[0]
+    done = customer.adapters(action, alias)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        f"Error: {alias} is an alias; name one of its versions:",
+        models[1],
+        f"  {before[models[1]]['id']}",
+        models[0],
+        f"  {before[models[0]]['id']}",
+    ]
+    assert listed(customer) == before
+
+
+@pytest.mark.parametrize("id", ["../models", "mine", "ft:base:org_x/mine"])
+def test_what_is_no_id_of_a_version_is_told_so(customer: Customer, id: str) -> None:
+    done = customer.adapters("warm", id)
     assert done.exit_code == 1
-    assert "model id of no version" in done.stderr
-    assert list(listed(customer)) == [model]
+    assert done.stderr.startswith(f"Error: No version has the id {id}; ")
 
 
 def test_an_unknown_id_shows_the_server_s_words(customer: Customer) -> None:
-    done = customer.adapters("warm", "../models")
+    done = customer.adapters("warm", "ft_x")
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: No such fine_tuning object: ../models\n")
+    assert done.stderr.startswith("Error: No such fine_tuning object: ft_x\n")
+
+
+def test_nothing_can_be_done_with_a_refused_one(customer: Customer) -> None:
+    id = customer.refused("broken")
+    for action in ("activate", "warm", "pin", "delete"):
+        done = customer.adapters(action, id)
+        assert done.exit_code == 1
+        assert "code: adapter_refused\n" in done.stderr
 
 
 def test_only_the_two_files_are_packed(tmp_path: Path) -> None:
@@ -175,9 +260,16 @@ def test_a_duration_is_a_number_and_a_unit(text: str, seconds: int) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "1", "h", "-1h", "1.5h", "1w", "1h30m", "1 h", "1٣h"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "h", "-1h", "1.5h", "1w", "1h30m", "1 h", "1٣h", "0s", "8d"]
+)
 def test_any_other_duration_is_a_usage_error(text: str) -> None:
     arguments = ["adapters", "pin", "ft_x", "--api-key", "gsk_x", f"--for={text}"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    assert "is no duration" in done.stderr
+    assert "Invalid value for --for: " in done.stderr
+    assert "7d" in done.stderr
+
+
+def test_a_pin_may_last_for_a_week() -> None:
+    assert duration("7d") == MAX_PIN_SECONDS

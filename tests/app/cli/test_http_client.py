@@ -3,7 +3,7 @@
 import httpx
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from app.cli import main
 from app.cli.http_client import answer, printable
@@ -52,13 +52,46 @@ def test_an_answer_of_something_else_shows_its_status(
     assert f"answered {status}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://[", "gopher://x"])
-def test_a_server_that_is_not_there_is_said_so(url: str) -> None:
-    arguments = ["adapters", "list", "--api-key", "gsk_secret", "--base-url", url]
-    done = CliRunner().invoke(main, arguments)
+@pytest.mark.parametrize("content", [b'{"error": {"message": "Down."}}', b"<html>"])
+def test_a_failure_of_the_server_shows_the_request_s_id(
+    capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    with pytest.raises(typer.Exit):
+        answer(httpx.Response(503, content=content, headers={"x-request-id": "req_1"}))
+    assert capsys.readouterr().err.endswith("\nrequest id: req_1\n")
+
+
+def test_a_refusal_shows_no_request_id(capsys: pytest.CaptureFixture[str]) -> None:
+    body = {"error": {"message": "No."}}
+    with pytest.raises(typer.Exit):
+        answer(httpx.Response(400, json=body, headers={"x-request-id": "req_1"}))
+    assert capsys.readouterr().err == "Error: No.\n"
+
+
+def calling(url: str, key: str = "gsk_secret") -> Result:
+    return CliRunner().invoke(main, ["adapters", "list", "--api-key", key, "--base-url", url])
+
+
+def test_a_server_that_is_not_there_is_said_so() -> None:
+    done = calling("http://127.0.0.1:9")
     assert done.exit_code == 1
-    assert url in done.stderr
+    assert done.stderr.startswith("Error: http://127.0.0.1:9 does not answer: ")
     assert "gsk_secret" not in done.output
+
+
+@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8000", "http://", "http://x:y", "gopher://x"])
+def test_what_is_no_address_is_said_so(url: str) -> None:
+    done = calling(url)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: {url} is no address of a server, such as http://")
+
+
+@pytest.mark.parametrize("key", ["gsk_secret\n", "gsk_secret\u00e9", "gsk secret"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    done = calling("http://127.0.0.1:9", key)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: The API key ")
+    assert "secret" not in done.output
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:

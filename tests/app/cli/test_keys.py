@@ -13,6 +13,7 @@ from app.cli.keys import app
 from app.db.engine import Database, database_url
 from app.settings import DatabaseSettings
 
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 KEY_ID = re.compile(r"key_[a-z0-9]{26}")
 
 
@@ -61,11 +62,23 @@ def test_list_shows_one_organisation_only_when_asked() -> None:
     assert "globex" in run("list").stdout
 
 
-def test_a_revoked_key_is_listed_as_revoked() -> None:
+def test_a_revoked_key_is_listed_with_the_time() -> None:
     run("create", "--org", "acme")
     key_id = KEY_ID.findall(run("list").stdout)[0]
+    assert len(TIME.findall(run("list").stdout)) == 1
     assert run("revoke", key_id).exit_code == 0
-    assert "revoked" in run("list").stdout
+    assert len(TIME.findall(run("list").stdout)) == 2
+
+
+def test_a_list_fits_80_columns_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    run("create", "--org", "o" * 63)
+    run("revoke", KEY_ID.findall(run("list").stdout)[0])
+    output = run("list").stdout
+    assert max(map(len, output.splitlines())) <= 80
+    assert len(KEY_ID.findall(output)) == 1
+    assert len(TIME.findall(output)) == 2
+    assert "".join(re.findall(r"\bo+\b", output)) == "o" * 63
 
 
 @pytest.mark.parametrize("key_id", ["key_none", "x" * 1000, "key_\0"])

@@ -31,7 +31,7 @@ def app(world: World) -> ASGIApp:
     async def named(authorization: Annotated[str, Header()]) -> Caller:
         return Caller(org_id=authorization.removeprefix("Bearer "), key_id="key_1")
 
-    api = FastAPI(openapi_url=None)
+    api = FastAPI(openapi_url=None, redirect_slashes=False)
     error_handlers.register(api)
     for router in (fine_tunings, models):
         api.include_router(router, prefix="/v1")

@@ -146,7 +146,15 @@ async def test_a_name_and_a_base_model_narrow_the_list(
     assert await ids(name="mine") == [mine["id"]]
     assert await ids(name="broken", base_model=BASE) == [broken]
     assert await ids(name="mine", base_model="nope") == []
-    assert len(await ids(base_model=BASE, further="ignored")) == 3
+    assert len(await ids(base_model=BASE)) == 3
+
+
+async def test_a_query_key_that_the_list_does_not_know_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.get(URL, params={"name": "mine", "base-model": BASE})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "base-model")
+    told = "query parameter 'base-model' is unsupported; known are 'name' and 'base_model'"
+    assert error["message"] == told
 
 
 @pytest.mark.parametrize("query", [{"name": "\0"}, {"base_model": "x" * 256}])
@@ -170,7 +178,8 @@ async def test_a_refused_adapter_shows_its_verdict_and_can_do_nothing(
         "message": "It has another shape.",
     }
     for method, tail in ACTIONS[1:]:
-        assert (await act(http, method, id + tail)).status_code == 404
+        answer = await act(http, method, id + tail)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "adapter_refused")
 
 
 async def test_activating_goes_back_to_an_earlier_version_in_one_call(
@@ -233,6 +242,19 @@ async def test_a_pin_of_no_sensible_length_is_refused(
     assert answer.json()["error"]["param"] == "seconds"
 
 
+async def test_a_pin_without_a_body_lasts_an_hour(http: httpx.AsyncClient, world: World) -> None:
+    created = await register(http, world)
+    pinned = (await http.post(f"{URL}/{created['id']}/pin")).json()["data"]
+    assert 3600 <= pinned["pinned_until"] - created["created_at"] < 3700
+
+
+async def test_what_takes_no_body_reads_none(http: httpx.AsyncClient, world: World) -> None:
+    id = (await register(http, world))["id"]
+    for action in ("activate", "warm"):
+        answer = await http.post(f"{URL}/{id}/{action}", content=b"\xff{")
+        assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(("method", "tail"), ACTIONS)
 async def test_another_organisation_sees_the_404_of_an_unknown_version(
     http: httpx.AsyncClient, stranger: httpx.AsyncClient, world: World, method: str, tail: str
@@ -246,7 +268,17 @@ async def test_another_organisation_sees_the_404_of_an_unknown_version(
 
 
 @pytest.mark.parametrize(("method", "tail"), ACTIONS)
-@pytest.mark.parametrize("id", ["%00", "ft_%00", "x" * 5000, "ft:base:org_x/mine-0123456789ab"])
+@pytest.mark.parametrize(
+    "id",
+    [
+        "%00",
+        "ft_%00",
+        "x" * 5000,
+        "ft:base:org_x/mine-0123456789ab",
+        "ft:meta%2Fllama:org_x%2Fmine",
+        "ft:base:org_x/" + "x" * 5000,
+    ],
+)
 async def test_what_is_no_version_s_id_is_told_to_be_none(
     http: httpx.AsyncClient, method: str, tail: str, id: str
 ) -> None:
@@ -254,6 +286,27 @@ async def test_what_is_no_version_s_id_is_told_to_be_none(
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["param"]) == (404, "not_found", "id")
     assert error["message"].startswith("No such fine_tuning object: ")
+
+
+@pytest.mark.parametrize(
+    ("method", "tail"),
+    [("GET", "/warm"), ("DELETE", "/activate"), ("GET", "/pin"), ("POST", ""), ("PUT", "/pin")],
+)
+async def test_a_wrong_method_is_told_so(
+    http: httpx.AsyncClient, world: World, method: str, tail: str
+) -> None:
+    id = (await register(http, world))["id"]
+    answer = await act(http, method, id + tail)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("tail", ["/wram", "/warm/", "/", "/..%2Fpin"])
+async def test_what_nothing_can_be_asked_is_an_unknown_url(
+    http: httpx.AsyncClient, world: World, tail: str
+) -> None:
+    id = (await register(http, world))["id"]
+    answer = await http.post(f"{URL}/{id}{tail}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
 
 
 async def test_models_list_all_versions_and_delete_one(

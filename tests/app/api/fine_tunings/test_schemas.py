@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from adapters_registry.types import Tier
-from app.adapters.service import Version, Warmth
+from app.adapters.pins import Warmth
+from app.adapters.service import Version
 from app.api.fine_tunings.schemas import (
     FineTuning,
     FineTuningList,
@@ -67,9 +68,9 @@ def test_an_uploaded_version_shows_groqs_fields_first_and_then_ours() -> None:
     }
 
 
-def test_a_version_of_the_bucket_has_no_input_file() -> None:
+def test_a_version_of_the_bucket_has_a_path_and_no_input_file() -> None:
     shown = FineTuning.of(version(input_file_id=None, source="acme/tiny/pirate")).model_dump()
-    assert shown["source"] == "bucket"
+    assert (shown["source"], shown["path"]) == ("bucket", "acme/tiny/pirate")
     assert "input_file_id" not in shown
 
 
@@ -83,6 +84,7 @@ def test_a_refused_adapter_shows_its_verdict_and_no_model() -> None:
         "fine_tuned_model": None,
         "status": "failed",
         "source": "bucket",
+        "path": "org_1/base/broken",
         "active": False,
         "error": {
             "code": "shape_mismatch",
