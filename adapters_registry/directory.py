@@ -7,6 +7,7 @@ can have, made durable, and renamed into place. Nothing outside `root` is read o
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ from adapters_registry.types import ObjectInfo
 
 _INCOMING = "~incoming"  # `~` is in no key
 _COPY_BYTES = 1 << 20
+_ABANDONED_SECONDS = 86_400.0
 _NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -33,6 +35,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
+        self._is_tidy = False
         with suppress(OSError):  # each call tells
             self._root.mkdir(parents=True, exist_ok=True)
 
@@ -78,9 +81,21 @@ class DirectoryStore:
         with source.open("rb") as reader, _as_unavailable():
             incoming = self._root / _INCOMING
             incoming.mkdir(exist_ok=True)
+            self._tidy(incoming)
             _make_parents(target.parent)
             _copy(reader, incoming / uuid4().hex, target, stop, durable=True)
             _sync_directory(target.parent)
+
+    def _tidy(self, incoming: Path) -> None:
+        """Remove, once, what puts of killed processes began: no put lasts so long."""
+        if self._is_tidy:
+            return
+        self._is_tidy = True
+        oldest = time.time() - _ABANDONED_SECONDS
+        for file in incoming.iterdir():
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < oldest:
+                    file.unlink()
 
     def _delete(self, path: Path) -> None:
         with _as_unavailable():

@@ -2,11 +2,11 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from adapters_registry.archive import extract
 from adapters_registry.artifacts import ARTIFACT_FILES
@@ -90,12 +90,18 @@ class AdapterIntake:
     @asynccontextmanager
     async def _room(self) -> AsyncIterator[Path]:
         async with self._rooms:
-            room = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._work_dir))
-            (room / "adapter").mkdir()
+            room = self._work_dir / uuid4().hex
             try:
+                # A cancelled caller waits for the thread: it must not make what is removed by then.
+                await _in_thread(lambda: _make(room))
                 yield room
             finally:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, room, ignore_errors=True))
+
+
+def _make(room: Path) -> None:
+    room.mkdir(mode=0o700)
+    (room / "adapter").mkdir()
 
 
 @contextmanager

@@ -73,7 +73,8 @@ class Traffic:
 
 def _artifact(directory: Path, seed: int) -> Artifact:
     write_adapter(directory, seed, rank=16 if seed % 3 == 0 else 8)
-    version = AdapterVersion(artifact_digest(directory), MODEL_ID)
+    digest = artifact_digest(directory)
+    version = AdapterVersion(digest, MODEL_ID, stored_as=digest)
     return Artifact(version, directory, AdapterConfig(8, 8.0, tuple(TARGETS), False), 1)
 
 
@@ -99,7 +100,7 @@ async def measure(tiny: TinyEngine, room: Path) -> Wrong:
 async def _register(traffic: Traffic, store: DirectoryStore, new: list[Artifact]) -> list[str]:
     answers = []
     for artifact in new:
-        await publish(store, artifact)
+        await publish(store, artifact, artifact.version.digest)
         answers.append(await traffic.ask(artifact.version, PROMPTS[0]))
     return answers
 
@@ -107,7 +108,7 @@ async def _register(traffic: Traffic, store: DirectoryStore, new: list[Artifact]
 async def _published(root: Path, artifacts: list[Artifact]) -> DirectoryStore:
     store = DirectoryStore(root)
     for artifact in artifacts:
-        await publish(store, artifact)
+        await publish(store, artifact, artifact.version.digest)
     return store
 
 
@@ -136,7 +137,7 @@ async def _traffic(
         registry = AdapterRegistry(cache, {MODEL_ID: tiny.engine.adapters}, wait_seconds=60.0)
         yield Traffic(tiny, registry)
         for version in versions:
-            await registry.retire(version)
+            await registry.discard(version)
         await registry.close()
 
 

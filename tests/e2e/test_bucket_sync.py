@@ -30,6 +30,8 @@ class Pipeline:
         self._client = boto3.client("s3", endpoint_url=seaweedfs.endpoint_url)
         self._bucket = seaweedfs.bucket
         self._room = room
+        # Tells a bucket that was emptied from one that is not there.
+        self._client.put_object(Bucket=self._bucket, Key=f"{STORE_PREFIX}/{SYNC_PREFIX}/README")
 
     def write(self, name: str, *, seed: int, rank: int = 8) -> None:
         directory = write_adapter(self._room / f"{name}-{seed}-{rank}", seed, rank)
