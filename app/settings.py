@@ -103,7 +103,10 @@ class SyncSettings(Group):
         "`<org>/<base model>/<name>/`, without a closing slash. Unset: no sync.",
     )
     interval_seconds: float = Field(
-        30.0, gt=0, description="How often the bucket is looked at; a change takes two looks."
+        30.0,
+        gt=0,
+        description="How often the bucket is looked at; a change takes two looks, a change "
+        "of the configuration alone ten minutes.",
     )
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from app.adapters.intake import AdapterIntake
 from app.adapters.names import Alias, is_valid_name
 from app.adapters.publisher import AdapterPublisher, Origin
 from app.adapters.withdrawals import Withdrawals
-from app.db.tables import BucketAdapterRow
+from app.db.tables import BucketAdapterRow, FineTuningRow
 from app.engine.base import ChatEngine
 from app.ids import new_id
 
@@ -71,18 +71,17 @@ class BucketActions:
         **Raises:** StoreError, AdapterCapacityExceeded, EngineError, SQLAlchemyError.
         """
         try:
-            is_published = await self._publish(adapter)
-            refusal = None
+            version = await self._publish(adapter)
+            row = None if version is None else _row(adapter, digest=version.digest)
         except ObjectNotFound:
             return Outcome.CHANGED
-        except InvalidAdapter as error:
-            is_published = await self._is_unchanged(adapter)
-            refusal = error
-        if not is_published:
+        except InvalidAdapter as refusal:
+            row = _row(adapter, refusal=refusal) if await self._is_unchanged(adapter) else None
+        if row is None:
             return Outcome.CHANGED
         async with self._sessions.begin() as session:
-            await bucket_repository.record(session, _row(adapter, refusal))
-        return Outcome.REFUSED if refusal else Outcome.PUBLISHED
+            await bucket_repository.record(session, row)
+        return Outcome.PUBLISHED if row.code is None else Outcome.REFUSED
 
     async def retire(self, source: str) -> Outcome:
         """Delete every version that came from the directory; running requests finish.
@@ -98,15 +97,14 @@ class BucketActions:
             self._withdrawals.begin(row)
         return Outcome.RETIRED
 
-    async def _publish(self, adapter: BucketAdapter) -> bool:
-        """Return False where what was copied is not what was listed."""
+    async def _publish(self, adapter: BucketAdapter) -> FineTuningRow | None:
+        """Return None where what was copied is not what was listed."""
         self._check(adapter)
         async with self._intake.copied(f"{adapter.source}/", adapter.engine) as artifact:
             if not await self._is_unchanged(adapter):
-                return False
+                return None
             origin = Origin(source=adapter.source)
-            await self._publisher.publish(adapter.alias, artifact, adapter.engine, origin)
-            return True
+            return await self._publisher.publish(adapter.alias, artifact, adapter.engine, origin)
 
     def _check(self, adapter: BucketAdapter) -> None:
         if not is_valid_name(adapter.alias.name):
@@ -128,7 +126,9 @@ class BucketActions:
         return marks.get(adapter.source) == adapter.mark
 
 
-def _row(adapter: BucketAdapter, refusal: InvalidAdapter | None) -> BucketAdapterRow:
+def _row(
+    adapter: BucketAdapter, *, digest: str | None = None, refusal: InvalidAdapter | None = None
+) -> BucketAdapterRow:
     row = BucketAdapterRow(
         id=new_id("ft"),
         source=adapter.source,
@@ -136,6 +136,7 @@ def _row(adapter: BucketAdapter, refusal: InvalidAdapter | None) -> BucketAdapte
         base_model=adapter.alias.base_model,
         name=adapter.alias.name,
         applied=adapter.mark,
+        digest=digest,
         created_at=int(time.time()),
     )
     if refusal is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import Exists, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.db.tables import BucketAdapterRow, FineTuningRow, OrganizationRow
@@ -13,11 +13,16 @@ MAX_VALUES = 500
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database has of a directory. `applied` is empty where only versions are left."""
+    """What the database has of a directory.
+
+    `applied` is empty where only versions are left. `code` is of a refusal. `is_served` tells
+    whether the content published last still is a version.
+    """
 
     base_model: str
     applied: str
-    is_refused: bool
+    code: str | None
+    is_served: bool
 
 
 async def refused_of(
@@ -54,14 +59,14 @@ async def known(session: AsyncSession, base_models: Collection[str]) -> dict[str
     versions = select(version.source, version.base_model).where(
         version.base_model.in_(base_models), version.source.is_not(None), rowless
     )
-    columns = (row.source, row.base_model, row.applied, row.code)
+    columns = (row.source, row.base_model, row.applied, row.code, _is_served())
     rows = select(*columns).where(row.base_model.in_(base_models))
     found: dict[str, Known] = {}
-    for source, base, applied, code in await session.execute(rows):
-        found[source] = Known(base, applied, is_refused=code is not None)
+    for source, base, applied, code, is_served in await session.execute(rows):
+        found[source] = Known(base, applied, code, is_served)
     for origin, base in await session.execute(versions):
         if origin is not None:
-            found[origin] = Known(base, "", is_refused=False)
+            found[origin] = Known(base, "", None, is_served=True)
     return found
 
 
@@ -85,10 +90,24 @@ async def record(session: AsyncSession, row: BucketAdapterRow) -> None:
     if earlier is None:
         session.add(row)
         return
-    earlier.applied = row.applied
+    earlier.applied, earlier.digest = row.applied, row.digest
     earlier.code, earlier.param, earlier.message = row.code, row.param, row.message
 
 
 async def remove(session: AsyncSession, source: str) -> None:
     """Forget a directory; an unknown one is no error."""
     await session.execute(delete(BucketAdapterRow).where(BucketAdapterRow.source == source))
+
+
+def _is_served() -> Exists:
+    row, version = BucketAdapterRow, FineTuningRow
+    return (
+        select(version.id)
+        .where(
+            version.org_id == row.org_id,
+            version.base_model == row.base_model,
+            version.name == row.name,
+            version.digest == row.digest,
+        )
+        .exists()
+    )

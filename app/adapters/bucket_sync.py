@@ -1,13 +1,14 @@
 """Rounds of the bucket sync: list the bucket, compare with the database, act.
 
 A replica handles the base models that it serves with adapters; one replica at a time works on each.
-One adapter that fails holds up no other. A directory that leads to no adapter which is to be served
-here is counted and left alone.
+One adapter that fails holds up no other, and no base model another in the same round. A directory
+that leads to no adapter which is to be served here is counted and left alone. A bucket without a
+single object is taken for one that is not there, and nothing is retired.
 """
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -20,16 +21,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters_registry.errors import RegistryError
 from adapters_registry.store import ObjectStore, check_prefix
 from adapters_registry.sync import (
+    UNFIT,
     Action,
     Directory,
     Publish,
     Retire,
     directories,
     place_of,
-    plan,
 )
 from app.adapters import bucket_repository
 from app.adapters.bucket_actions import BucketActions, BucketAdapter, Outcome
+from app.adapters.bucket_memory import BucketMemory
 from app.adapters.bucket_repository import Known
 from app.adapters.names import Alias
 from app.db.engine import Database
@@ -39,7 +41,7 @@ from app.engine.base import ChatEngine, EngineError
 log = structlog.get_logger()
 
 PARALLEL = 2
-"""As many as the intake checks at once, which uploads share."""
+"""Actions at once for each base model."""
 ACTION_SECONDS = 900.0
 """An engine that hangs must not keep the lock, and all other adapters waiting, for ever."""
 SHOWN = 10
@@ -47,11 +49,16 @@ TRANSIENT = (RegistryError, EngineError, SQLAlchemyError, OSError)
 
 
 class Status(StrEnum):
-    """What a directory is after a round. WAITING: half-written, or not yet acted upon."""
+    """What a directory is after a round.
+
+    WAITING: half-written, or not yet acted upon. DELETED: what was published from it was deleted
+    through the API since.
+    """
 
     READY = "ready"
     FAILED = "failed"
     WAITING = "waiting"
+    DELETED = "deleted"
 
 
 class Ignored(StrEnum):
@@ -59,13 +66,15 @@ class Ignored(StrEnum):
 
     PATH: it is not `<org>/<base model>/<name>`. ORGANIZATION: there is none of this id or name.
     DUPLICATE: the same adapter lies under its organisation's other name too. BASE_MODEL: this
-    process does not serve it with adapters; another may.
+    process does not serve it with adapters; another may. BUCKET_EMPTY: it was there before, and now
+    the bucket does not show a single object.
     """
 
     PATH = "path"
     ORGANIZATION = "organization"
     DUPLICATE = "duplicate"
     BASE_MODEL = "base_model"
+    BUCKET_EMPTY = "bucket_empty"
 
 
 @dataclass(slots=True)
@@ -96,9 +105,17 @@ class _Listing:
     def of(self, base_model: str) -> list[BucketAdapter]:
         return [a for a in self.adapters.values() if a.alias.base_model == base_model]
 
+    def marks(self, base_model: str) -> dict[str, str]:
+        """Return the marks by source; what is ignored is there, but not to be acted upon."""
+        marks = dict.fromkeys(self.ignored, UNFIT)
+        return marks | {adapter.source: adapter.mark for adapter in self.of(base_model)}
+
 
 class BucketSync:
-    """One replica's part in the sync of everything below `prefix`, which ends in `/`."""
+    """One replica's part in the sync of everything below `prefix`, which ends in `/`.
+
+    `clock` gives monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -108,7 +125,7 @@ class BucketSync:
         engines: Mapping[str, ChatEngine],
         *,
         prefix: str,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._store = store
@@ -116,7 +133,7 @@ class BucketSync:
         self._engines = {id: engine for id, engine in engines.items() if engine.adapters}
         self._prefix = check_prefix(prefix)
         self._clock = clock
-        self._before: dict[str, dict[str, str]] = {}
+        self._memories: defaultdict[str, BucketMemory] = defaultdict(BucketMemory)
         self._ignored: Mapping[str, Ignored] = {}
         self._stats = SyncStats()
 
@@ -134,28 +151,31 @@ class BucketSync:
         """
         begun = perf_counter()
         async with AsyncExitStack() as stack:
-            held = [id for id in self._engines if await self._claim(stack, id)]
+            held = [(id, lock) for id in self._engines if (lock := await self._claim(stack, id))]
             if not held:
                 return
-            listing, known = await self._look(held)
-            actions = [action for id in held for action in self._plan(id, listing, known)]
-            outcomes = await self._act(actions, listing)
-        self._note_ignored(listing.ignored)
-        self._count(held, listing, known, outcomes)
+            listing, known = await self._look([id for id, _ in held])
+            self._note_ignored(listing.ignored)
+            async with asyncio.TaskGroup() as group:
+                for base_model, lock in held:
+                    group.create_task(self._follow(base_model, lock, listing, known))
         self._stats.rounds += 1
         self._stats.round_seconds += perf_counter() - begun
-        self._stats.finished_at = self._clock()
+        self._stats.finished_at = time.time()
 
-    async def _claim(self, stack: AsyncExitStack, base_model: str) -> bool:
+    async def _claim(self, stack: AsyncExitStack, base_model: str) -> AsyncExitStack | None:
+        """Return what holds the lock until it is closed, at the latest with the stack."""
         try:
             await self._engines[base_model].check()
         except EngineError:
-            return False
-        lock = try_lock(self._database, f"bucket sync of {base_model}")
-        return await stack.enter_async_context(lock)
+            return None
+        lock = await stack.enter_async_context(AsyncExitStack())
+        name = f"bucket sync of {base_model}"
+        return lock if await lock.enter_async_context(try_lock(self._database, name)) else None
 
     async def _look(self, held: Collection[str]) -> tuple[_Listing, Mapping[str, Known]]:
-        listed = directories([info async for info in self._store.list(self._prefix)])
+        infos = [info async for info in self._store.list(self._prefix)]
+        listed = directories(infos)
         places = (place_of(found.source, self._prefix) for found in listed)
         references = {place.org for place in places if place and place.base_model in self._engines}
         async with self._database.sessions() as session:
@@ -163,9 +183,14 @@ class BucketSync:
             known = await bucket_repository.known(session, held)
         # What lies elsewhere was synced under another prefix; it stays as it is.
         known = {source: k for source, k in known.items() if source.startswith(self._prefix)}
+        if not infos:
+            return _Listing({}, dict.fromkeys(known, Ignored.BUCKET_EMPTY)), known
+        # Of two directories for one adapter the known one counts, then a whole one.
+        listed.sort(key=lambda found: (found.source not in known, found.mark == UNFIT))
         return self._sort(listed, organizations), known
 
     def _sort(self, listed: Sequence[Directory], organizations: Mapping[str, str]) -> _Listing:
+        """Tell adapters from the rest; of two directories for one adapter the first counts."""
         adapters: dict[Alias, BucketAdapter] = {}
         ignored: dict[str, Ignored] = {}
         for found in listed:
@@ -184,22 +209,32 @@ class BucketSync:
                 )
         return _Listing({adapter.source: adapter for adapter in adapters.values()}, ignored)
 
-    def _plan(
-        self, base_model: str, listing: _Listing, known: Mapping[str, Known]
-    ) -> Sequence[Action]:
-        now = {adapter.source: adapter.mark for adapter in listing.of(base_model)}
-        applied = {s: k.applied for s, k in known.items() if k.base_model == base_model}
-        before = self._before.get(base_model)
-        self._before[base_model] = now
-        return plan(before, now, applied)
+    async def _follow(
+        self,
+        base_model: str,
+        lock: AsyncExitStack,
+        listing: _Listing,
+        known: Mapping[str, Known],
+    ) -> None:
+        """Do one base model's part of the round, then let go of its lock."""
+        async with lock:
+            memory = self._memories[base_model]
+            actions = memory.plan(
+                listing.marks(base_model),
+                {source: k for source, k in known.items() if k.base_model == base_model},
+                at=self._clock(),
+            )
+            outcomes = await self._act(actions, listing)
+            memory.note(outcomes)
+        self._count(base_model, listing, known, outcomes)
 
-    async def _act(self, actions: Sequence[Action], listing: _Listing) -> Mapping[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
+    async def _act(self, actions: Sequence[Action], listing: _Listing) -> Mapping[Action, Outcome]:
+        outcomes: dict[Action, Outcome] = {}
         places = asyncio.Semaphore(PARALLEL)
 
         async def act(action: Action) -> None:
             async with places:
-                outcomes[action.source] = await self._attempt(action, listing)
+                outcomes[action] = await self._attempt(action, listing)
 
         for action in actions:
             if isinstance(action, Retire):
@@ -242,21 +277,24 @@ class BucketSync:
                     examples=examples,
                 )
         self._ignored = ignored
+        self._stats.ignored = Counter(ignored.values())
 
     def _count(
         self,
-        held: Sequence[str],
+        base_model: str,
         listing: _Listing,
         known: Mapping[str, Known],
-        outcomes: Mapping[str, Outcome],
+        outcomes: Mapping[Action, Outcome],
     ) -> None:
         self._stats.outcomes.update(outcomes.values())
-        self._stats.ignored = Counter(listing.ignored.values())
-        for base_model in held:
-            self._stats.adapters[base_model] = Counter(
-                _status(adapter, known.get(adapter.source), outcomes.get(adapter.source))
-                for adapter in listing.of(base_model)
+        self._stats.adapters[base_model] = Counter(
+            _status(
+                adapter,
+                known.get(adapter.source),
+                outcomes.get(Publish(adapter.source, adapter.mark)),
             )
+            for adapter in listing.of(base_model)
+        )
 
 
 def _status(adapter: BucketAdapter, known: Known | None, outcome: Outcome | None) -> Status:
@@ -264,4 +302,6 @@ def _status(adapter: BucketAdapter, known: Known | None, outcome: Outcome | None
         return Status.READY if outcome is Outcome.PUBLISHED else Status.FAILED
     if known is None or known.applied != adapter.mark:
         return Status.WAITING
-    return Status.FAILED if known.is_refused else Status.READY
+    if known.code is not None:
+        return Status.FAILED
+    return Status.READY if known.is_served else Status.DELETED

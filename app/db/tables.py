@@ -103,9 +103,9 @@ class FineTuningRow(Base):
 class BucketAdapterRow(Base):
     """One adapter directory that operators keep in the bucket, as the sync last acted upon it.
 
-    `applied` is the mark of its files' ETags and sizes at that time, whatever came of it. `code`,
-    `param` and `message` are the verdict when that was a refusal. `id` is the `ft_` id under which
-    its owner sees a refusal.
+    `applied` is the mark of its files' ETags and sizes at that time, whatever came of it: `digest`
+    is the version that was published then, `code`, `param` and `message` are the verdict when it
+    was a refusal. `id` is the `ft_` id under which its owner sees a refusal.
     """
 
     __tablename__ = "bucket_adapters"
@@ -117,6 +117,7 @@ class BucketAdapterRow(Base):
     base_model: Mapped[str] = mapped_column(String(255))
     name: Mapped[str] = mapped_column(String(255))
     applied: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str | None] = mapped_column(String(64))
     code: Mapped[str | None] = mapped_column(String(64))
     param: Mapped[str | None] = mapped_column(String(512))
     message: Mapped[str | None] = mapped_column(Text)

@@ -49,7 +49,7 @@ class BucketCollector:
 def _adapters(stats: SyncStats) -> Metric:
     gauge = GaugeMetricFamily(
         "lora_api_bucket_adapters",
-        "Adapters in the bucket: ready, failed (refused) or waiting, as this replica last saw.",
+        "Adapters in the bucket as this replica last saw them: ready, failed, waiting or deleted.",
         labels=["base_model", "status"],
     )
     for base_model, counts in stats.adapters.items():

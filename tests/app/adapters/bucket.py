@@ -1,7 +1,8 @@
 """A bucket that operators write into, and the sync of one replica over it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from app.adapters.bucket_actions import BucketActions
 from app.adapters.bucket_sync import BucketSync, Status
 from app.adapters.intake import AdapterIntake
 from app.adapters.withdrawals import Withdrawals
+from app.engine.base import ChatEngine
 from app.errors import ApiError
 from tests.adapters_registry.adapters import lora_tensors, write_adapter
 from tests.app.adapters.world import BASE, World
@@ -53,6 +55,10 @@ class Bucket:
             await self.store.put(f"{source}/{file}", directory / file)
         return source
 
+    async def keep(self) -> None:
+        """Write what tells an emptied bucket from one that is not there."""
+        await self.put("README")
+
     async def put(self, key: str, content: bytes = b"?") -> None:
         path = self.world.room / uuid4().hex
         path.write_bytes(content)
@@ -83,11 +89,19 @@ class Bucket:
         return {row.name: (row.code, row.param) for row in rows}
 
 
-def bucket_of(world: World, *, store: ObjectStore | None = None, prefix: str = PREFIX) -> Bucket:
+def bucket_of(
+    world: World,
+    *,
+    store: ObjectStore | None = None,
+    prefix: str = PREFIX,
+    max_bytes: int = MAX_BYTES,
+    engines: Mapping[str, ChatEngine] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Bucket:
     """Give a replica a sync; `store` stands in for what the sync and operators see of the store."""
     seen = store or world.store
     intake = AdapterIntake(
-        seen, work_dir=Path(world.room / "work"), max_bytes=MAX_BYTES, foreign_bases=lambda _: ()
+        seen, work_dir=Path(world.room / "work"), max_bytes=max_bytes, foreign_bases=lambda _: ()
     )
     withdrawals = Withdrawals(world.publisher)
     actions = BucketActions(
@@ -96,9 +110,10 @@ def bucket_of(world: World, *, store: ObjectStore | None = None, prefix: str = P
         intake,
         world.publisher,
         withdrawals,
-        max_bytes=MAX_BYTES,
+        max_bytes=max_bytes,
     )
-    sync = BucketSync(world.database, seen, actions, {BASE: world.engine}, prefix=prefix)
+    served = {BASE: world.engine} if engines is None else engines
+    sync = BucketSync(world.database, seen, actions, served, prefix=prefix, clock=clock)
     return Bucket(world, seen, withdrawals, sync)
 
 

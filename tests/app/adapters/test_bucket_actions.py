@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import delete, func, select
 
+from adapters_registry.errors import AdapterLoadFailed
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
 from app.adapters.bucket_actions import Outcome
 from app.adapters.bucket_sync import Status
@@ -22,6 +23,7 @@ def watched(world: World) -> WatchedStore:
 @pytest.fixture
 async def bucket(world: World, watched: WatchedStore) -> AsyncIterator[Bucket]:
     made = bucket_of(world, store=watched)
+    await made.keep()
     yield made
     await made.withdrawals.close()
 
@@ -221,9 +223,75 @@ async def test_a_version_deleted_by_its_owner_stays_so_until_its_directory_chang
 
     await bucket.settle()
     await assert_unknown(bucket, "mine")
+    assert bucket.statuses == {Status.DELETED: 1}
 
     await bucket.write("mine", seed=2)
     await bucket.settle()
+    assert await bucket.answers("mine")
+
+
+async def test_an_older_version_does_not_make_a_deleted_one_count_as_ready(bucket: Bucket) -> None:
+    for seed in (1, 2):
+        await bucket.write("mine", seed=seed)
+        await bucket.settle()
+
+    await bucket.world.delete(await bucket.answers("mine"))
+    await bucket.settle()
+
+    assert await bucket.answers("mine")
+    assert bucket.statuses == {Status.DELETED: 1}
+
+
+async def test_an_upload_of_the_same_content_counts_as_ready(bucket: Bucket) -> None:
+    await bucket.world.register(await bucket.world.upload(seed=1))
+
+    await bucket.write("mine", seed=1)
+    await bucket.settle()
+    await bucket.settle()
+
+    assert bucket.statuses == {Status.READY: 1}
+
+
+async def test_a_deleted_version_is_back_once_its_directory_was_gone(bucket: Bucket) -> None:
+    source = await bucket.write("mine", seed=1)
+    await bucket.settle()
+    await bucket.world.delete(await bucket.answers("mine"))
+
+    await bucket.remove(source)
+    await bucket.settle()
+    await bucket.write("mine", seed=1)
+    await bucket.settle()
+
+    assert await bucket.answers("mine")
+
+
+async def test_a_refusal_by_the_engine_is_shown_and_tried_again(bucket: Bucket) -> None:
+    host = bucket.world.host
+    host.load_error = AdapterLoadFailed("0" * 64)
+    await bucket.write("mine")
+    await bucket.settle()
+    await bucket.sync.run_round()
+    assert await bucket.verdicts() == {"mine": ("load_failed", "file")}
+    assert bucket.statuses == {Status.FAILED: 1}
+
+    host.load_error = None
+    host.known.clear()
+    await bucket.settle()
+
+    assert await bucket.answers("mine")
+    assert await bucket.verdicts() == {}
+
+
+async def test_a_new_process_with_other_settings_takes_what_an_earlier_one_refused(
+    bucket: Bucket, watched: WatchedStore
+) -> None:
+    strict = bucket_of(bucket.world, store=watched, max_bytes=10)
+    await strict.write("mine")
+    await strict.settle()
+    assert await bucket.verdicts() == {"mine": ("too_large", None)}
+
+    await bucket.sync.run_round()
+
     assert await bucket.answers("mine")
 
 

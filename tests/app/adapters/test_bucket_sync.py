@@ -6,15 +6,18 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
+from adapters_registry.artifacts import ARTIFACT_FILES
 from adapters_registry.errors import StoreUnavailable
-from adapters_registry.testing import until
+from adapters_registry.sync import CONFIG_ALONE_SECONDS
+from adapters_registry.testing import RecordingHost, until
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE
 from app.adapters.bucket_actions import Outcome
 from app.adapters.bucket_sync import Ignored, Status
 from app.auth.repository import ensure_organization
 from app.engine.base import EngineDead, EngineOverloaded
+from tests.adapters_registry.adapters import SHAPES
 from tests.app.adapters.bucket import PREFIX, Bucket, WatchedStore, assert_unknown, bucket_of
-from tests.app.adapters.world import BASE, World
+from tests.app.adapters.world import BASE, ScriptedEngine, World
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def watched(world: World) -> WatchedStore:
 @pytest.fixture
 async def bucket(world: World, watched: WatchedStore) -> AsyncIterator[Bucket]:
     made = bucket_of(world, store=watched)
+    await made.keep()
     yield made
     await made.withdrawals.close()
 
@@ -217,6 +221,133 @@ async def test_an_adapter_outlives_one_of_two_paths_to_it(bucket: Bucket) -> Non
     await bucket.settle()
 
     assert await bucket.answers("mine")
+
+
+@pytest.fixture
+async def late(bucket: Bucket) -> str:
+    """The id of an organisation whose name is listed after its id."""
+    async with bucket.world.database.sessions.begin() as session:
+        return await ensure_organization(session, "team", now=0)
+
+
+@pytest.mark.parametrize("files", [(CONFIG_FILE,), ARTIFACT_FILES], ids=["half", "whole"])
+async def test_a_second_path_to_an_adapter_takes_nothing_from_the_first(
+    bucket: Bucket, late: str, files: tuple[str, ...]
+) -> None:
+    await bucket.write("mine", org="team")
+    await bucket.settle()
+
+    await bucket.write("mine", org=late, seed=1, files=files)
+    for _ in range(2):
+        await bucket.settle()
+
+    assert len(await bucket.world.service.all_of(late)) == 1
+    assert bucket.statuses == {Status.READY: 1}
+    assert bucket.sync.stats.ignored == {Ignored.DUPLICATE: 1}
+
+
+async def test_of_two_new_paths_to_an_adapter_the_whole_one_counts(
+    bucket: Bucket, late: str
+) -> None:
+    await bucket.write("mine", org=late, files=(CONFIG_FILE,))
+    await bucket.write("mine", org="team")
+    await bucket.settle()
+
+    assert bucket.statuses == {Status.READY: 1}
+
+
+async def test_a_bucket_without_any_object_is_taken_for_one_that_is_not_there(
+    bucket: Bucket,
+) -> None:
+    source = await bucket.write("mine")
+    await bucket.settle()
+
+    await bucket.remove(source)
+    await bucket.store.delete(f"{PREFIX}README")
+    for _ in range(2):
+        await bucket.settle()
+
+    assert await bucket.answers("mine")
+    assert bucket.sync.stats.ignored == {Ignored.BUCKET_EMPTY: 1}
+
+
+async def test_a_bucket_that_comes_back_is_looked_at_twice_before_anything_is_retired(
+    bucket: Bucket,
+) -> None:
+    source = await bucket.write("mine")
+    await bucket.settle()
+    await bucket.remove(source)
+    await bucket.store.delete(f"{PREFIX}README")
+    await bucket.settle()
+
+    await bucket.keep()
+    await bucket.sync.run_round()
+    assert await bucket.answers("mine")
+
+    await bucket.sync.run_round()
+    await assert_unknown(bucket, "mine")
+
+
+async def test_a_new_config_is_not_served_with_the_old_weights_while_the_new_are_written(
+    world: World,
+) -> None:
+    at = 0.0
+    bucket = bucket_of(world, clock=lambda: at)
+    await bucket.write("mine", seed=1)
+    await bucket.settle()
+    old = await bucket.answers("mine")
+
+    await bucket.write("mine", seed=2, files=(CONFIG_FILE,), lora_alpha=64)
+    await bucket.settle()
+    at += CONFIG_ALONE_SECONDS - 1
+    await bucket.settle()
+    assert await bucket.answers("mine") == old
+    assert bucket.statuses == {Status.WAITING: 1}
+
+    await bucket.write("mine", seed=2, files=(WEIGHTS_FILE,), lora_alpha=64)
+    await bucket.settle()
+    assert await bucket.answers("mine") != old
+    assert len(world.engine.jobs) == 2
+
+
+async def test_a_new_config_that_stays_alone_is_served_in_the_end(world: World) -> None:
+    at = 0.0
+    bucket = bucket_of(world, clock=lambda: at)
+    await bucket.write("mine")
+    await bucket.settle()
+    old = await bucket.answers("mine")
+
+    await bucket.write("mine", files=(CONFIG_FILE,), lora_alpha=64)
+    await bucket.settle()
+    at += CONFIG_ALONE_SECONDS
+    await bucket.settle()
+
+    assert await bucket.answers("mine") != old
+
+
+async def test_a_base_model_on_which_all_hangs_keeps_no_other_waiting(
+    world: World, watched: WatchedStore
+) -> None:
+    slow = ScriptedEngine(RecordingHost(4, slots=2, shapes=SHAPES))
+    bucket = bucket_of(world, store=watched, engines={"a-slow": slow, BASE: world.engine})
+    for seed in range(4):
+        await bucket.write(f"slow-{seed}", seed=seed, base_model="a-slow")
+    await bucket.write("mine")
+    await bucket.sync.run_round()
+    end = asyncio.Event()
+
+    async def hang(key: str) -> None:
+        if "a-slow" in key:
+            await end.wait()
+
+    watched.on_get = hang
+    working = asyncio.create_task(bucket.sync.run_round())
+    await until(lambda: bucket.statuses == {Status.READY: 1})
+    assert await bucket.answers("mine")
+    assert not working.done()
+
+    end.set()
+    await working
 
 
 async def test_a_replica_whose_engine_is_dead_leaves_the_bucket_to_others(

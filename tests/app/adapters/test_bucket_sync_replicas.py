@@ -38,6 +38,7 @@ async def buckets(
             bucket = bucket_of(world)
             stack.push_async_callback(bucket.withdrawals.close)
             made.append(bucket)
+        await made[0].keep()
         yield made
 
 

@@ -56,6 +56,7 @@ def _create_bucket_adapters() -> None:
         sa.Column("base_model", sa.String(255), nullable=False),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("applied", sa.String(64), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=True),
         sa.Column("code", sa.String(64), nullable=True),
         sa.Column("param", sa.String(512), nullable=True),
         sa.Column("message", sa.Text(), nullable=True),
