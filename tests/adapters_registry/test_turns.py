@@ -1,7 +1,6 @@
-import asyncio
 import gc
+import itertools
 import weakref
-from contextlib import AsyncExitStack
 
 import pytest
 
@@ -174,6 +173,81 @@ def test_several_flows_give_way_at_once_while_the_others_fill_the_engine():
     assert running(more_a, more_b) == [False, True]
 
 
+def test_no_more_flows_give_way_than_wait_for_a_slot():
+    turns = turns_of(slots=3, max_running=4)
+    _, _, *hot = join(turns, "a", "b", *["hot"] * 8)
+    join(turns, "c")
+    more_a, more_b = join(turns, "a", "b")
+    leave(turns, *hot[:2])
+    assert running(more_a, more_b) == [False, True]
+
+
+def begin_a_stream(turns: Turns, flow: str) -> Turn:
+    """Start a request and have enough others come and go for it to be one that lasts."""
+    (stream,) = join(turns, flow)
+    for _ in range(50):
+        leave(turns, *join(turns, "other"))
+    return stream
+
+
+def test_a_flow_with_a_request_that_lasts_is_not_the_one_to_give_up_its_slot():
+    turns = turns_of(slots=2, max_running=8)
+    begin_a_stream(turns, "long")
+    *short, third = join(turns, "short", "short", "short", "third")
+    refused, admitted = join(turns, "short", "long")
+    assert running(refused, admitted) == [False, True]
+    leave(turns, *short)
+    assert third.is_running
+
+
+def test_where_the_request_of_a_closed_flow_turns_out_to_last_another_is_closed_for_it():
+    turns = turns_of(slots=2, max_running=8)
+    join(turns, "long", "short", "short", "third")
+    (closed,) = join(turns, "long")
+    assert not closed.is_running
+    for _ in range(50):
+        leave(turns, *join(turns, "short"))
+    assert running(closed, *join(turns, "short")) == [True, False]
+
+
+def test_where_all_have_a_request_that_lasts_one_flow_is_closed():
+    turns = turns_of(slots=2, max_running=8)
+    first = begin_a_stream(turns, "first")
+    begin_a_stream(turns, "second")
+    third, refused, admitted = join(turns, "third", "first", "second")
+    assert running(third, refused, admitted) == [False, False, True]
+    leave(turns, first)
+    assert third.is_running
+
+
+def test_a_closed_flow_stays_so_for_a_request_that_lasts_where_others_have_waited_longer():
+    turns = turns_of(slots=2, max_running=4)
+    first, *busy, stream = join(turns, "long", "busy", "busy", "busy", "long")
+    third, _ = join(turns, "third", "fourth")
+    leave(turns, *busy[:2], first)
+    assert stream.is_running
+    last = busy[2]
+    for _ in range(50):
+        (more,) = join(turns, "busy")
+        if more.is_running:
+            leave(turns, last)
+            last = more
+    assert running(*join(turns, "long", "busy")) == [False, False]
+    leave(turns, last)
+    assert third.is_running
+
+
+def test_beside_a_closed_flow_no_other_is_closed_where_all_have_a_request_that_lasts():
+    turns = turns_of(slots=2, max_running=4)
+    first, *busy, stream = join(turns, "long", "busy", "busy", "busy", "long")
+    join(turns, "third", "fourth")
+    leave(turns, busy[0], first)
+    assert stream.is_running
+    for _ in range(50):
+        leave(turns, *join(turns, "busy"))
+    assert running(*join(turns, "long", "busy")) == [False, True]
+
+
 def test_a_flow_without_requests_is_forgotten():
     class Flow:
         """Something that a weak reference can tell the end of."""
@@ -197,77 +271,40 @@ def test_limits_below_one_are_refused(wrong: str):
         Turns(**limits)
 
 
-async def test_the_block_is_entered_when_the_turn_comes():
-    turns = turns_of(max_running=1)
-    order = []
-
-    async def request(name: str) -> None:
-        async with turns.take("flow"):
-            order.append(name)
-
-    async with turns.take("flow"):
-        tasks = [asyncio.create_task(request(name)) for name in ("first", "second")]
-        await asyncio.sleep(0)
-        assert turns.snapshot().waiting == 2
-        assert order == []
-    await asyncio.gather(*tasks)
-    assert order == ["first", "second"]
-    assert turns.snapshot() == NOTHING
-
-
-async def test_a_block_that_fails_ends_its_turn():
-    turns = turns_of()
-    with pytest.raises(LookupError):
-        async with turns.take("flow"):
-            raise LookupError
-    assert turns.snapshot() == NOTHING
-
-
-async def test_who_is_cancelled_while_waiting_leaves_no_trace():
+def test_a_turn_that_is_left_while_it_waits_leaves_no_trace():
     turns = turns_of(slots=1)
-    async with turns.take("hot"):
-        waiting = asyncio.create_task(turns.take("cold").__aenter__())
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        assert turns.snapshot() == TurnStats(running=1, waiting=0, active_flows=1)
-        async with turns.take("hot"):
-            assert turns.snapshot().running == 2
+    hot, cold = join(turns, "hot", "cold")
+    leave(turns, cold)
+    assert turns.snapshot() == TurnStats(running=1, waiting=0, active_flows=1)
+    (more,) = join(turns, "hot")
+    assert more.is_running
+    leave(turns, hot, more)
     assert turns.snapshot() == NOTHING
 
 
-async def test_a_turn_that_comes_as_its_request_is_cancelled_goes_to_the_next():
+def test_a_turn_that_is_left_as_it_comes_goes_to_the_next():
     turns = turns_of(max_running=1)
-    (holder,) = join(turns, "a")
-    lost = asyncio.create_task(turns.take("b").__aenter__())
-    await asyncio.sleep(0)
-    (following,) = join(turns, "c")
+    holder, lost, following = join(turns, "a", "b", "c")
     leave(turns, holder)
-    assert turns.snapshot() == TurnStats(running=1, waiting=1, active_flows=1)
-    lost.cancel()
-    await asyncio.wait([lost])
-    assert lost.cancelled()
+    assert running(lost, following) == [True, False]
+    leave(turns, lost)
     assert following.is_running
 
 
-async def test_a_timeout_round_the_entry_ends_the_wait_only():
+async def test_who_waits_is_told_when_its_turn_has_come():
     turns = turns_of(max_running=1)
-    async with turns.take("a"):
-        with pytest.raises(TimeoutError):
-            async with AsyncExitStack() as stack, asyncio.timeout(0):
-                await stack.enter_async_context(turns.take("b"))
-        assert turns.snapshot() == TurnStats(running=1, waiting=0, active_flows=1)
+    first, second = join(turns, "a", "a")
+    assert second.granted is not None
+    assert not second.granted.is_set()
+    leave(turns, first)
+    await second.granted.wait()
+    assert second.is_running
 
 
-async def test_everybody_who_waits_may_be_cancelled_at_once():
-    turns = turns_of(slots=1, max_running=1)
-    async with turns.take("hot"):
-        waiting = [
-            asyncio.create_task(turns.take(flow).__aenter__())
-            for flow in ("hot", "cold", "cold", "third")
-        ]
-        await asyncio.sleep(0)
-        for task in waiting:
-            task.cancel()
-        await asyncio.wait(waiting)
-    assert turns.snapshot() == NOTHING
+def test_everybody_may_leave_in_any_order():
+    flows = ("hot", "hot", "cold", "cold", "third")
+    for order in itertools.permutations(range(5)):
+        turns = turns_of(slots=1, max_running=1)
+        joined = join(turns, *flows)
+        leave(turns, *(joined[place] for place in order))
+        assert turns.snapshot() == NOTHING
