@@ -65,7 +65,7 @@ class AdapterRegistry:
         self._residencies = {model: self._new_residency(host) for model, host in hosts.items()}
         self._turns = {model: _new_turns(host) for model, host in hosts.items()}
         self._uses: dict[AdapterVersion, _Use] = {}
-        self._pins: dict[AdapterVersion, tuple[Residency, Stay]] = {}
+        self._pins: dict[AdapterVersion, Stay] = {}
         self._pinning = asyncio.Lock()
         self._tasks = SharedTasks()
         self._is_closed = False
@@ -128,13 +128,12 @@ class AdapterRegistry:
                 except BaseException:
                     residency.leave(stay)
                     raise
-                self._pins[version] = residency, stay
+                self._pins[version] = stay
 
     def unpin(self, version: AdapterVersion) -> None:
         """End a pin; without one, do nothing. The version stays loaded until others need room."""
-        if (pinned := self._pins.pop(version, None)) is not None:
-            residency, stay = pinned
-            residency.leave(stay)
+        if (stay := self._pins.pop(version, None)) is not None:
+            self._residencies[version.base_model].leave(stay)
 
     @property
     def pins(self) -> Collection[AdapterVersion]:
@@ -174,7 +173,6 @@ class AdapterRegistry:
         residency.abandon()
         for version in [pinned for pinned in self._pins if pinned.base_model == base_model]:
             self.unpin(version)
-        self._residencies[base_model] = self._new_residency(self._hosts[base_model])
 
     def stats(self) -> RegistryStats:
         """Return a snapshot for metrics."""
@@ -247,7 +245,8 @@ class AdapterRegistry:
     async def _fetch(self, version: AdapterVersion) -> Fetched:
         """Have the artifact on disk. Not pinned: those who wait for a turn hold no bytes."""
         begun = perf_counter()
-        pin = await self._cache.fetch(version)
+        with self._used(version):  # perhaps for nobody any more
+            pin = await self._cache.fetch(version)
         pin.release()
         return Fetched(pin.tier, perf_counter() - begun)
 

@@ -5,8 +5,9 @@ The order of steps is that of the service, which has its own tests; each step ca
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ CAPACITY, SLOTS, MAX_RUNNING = 3, 2, 5
 WAIT_SECONDS = 30.0
 TICKS = 4
 TWICE_AT_ONCE = Retries(attempts=2, delay_seconds=0, pause_seconds=0)
+
+
+class EngineFailed(Exception):
+    """Stands for an engine's own error, which the library does not know."""
 
 
 class Row(NamedTuple):
@@ -40,9 +45,12 @@ class Database:
     def new_id(self) -> str:
         return f"ft_{next(self._ids):04}"
 
-    def has(self, digest: Digest, *, name: str | None = None) -> bool:
-        return any(
-            row.version.digest == digest and name in (None, row.name) for row in self.rows.values()
+    def has(self, digest: Digest) -> bool:
+        return any(row.version.digest == digest for row in self.rows.values())
+
+    def find(self, name: str, digest: Digest) -> str | None:
+        return next(
+            (id for id in self.ids_of(name) if self.rows[id].version.digest == digest), None
         )
 
     def ids_of(self, name: str) -> list[str]:
@@ -87,21 +95,25 @@ class Replica:
         self.host = SlowHost(CAPACITY, slots=SLOTS, max_running=MAX_RUNNING)
         self.cache = DiskCache(root, store, max_bytes=max_bytes, retries=TWICE_AT_ONCE)
         self.registry = AdapterRegistry(self.cache, {BASE: self.host}, wait_seconds=WAIT_SECONDS)
+        self.asked: Counter[AdapterVersion] = Counter()
+        """How often each version was asked for, ever."""
+        self._claimed: Counter[AdapterVersion] = Counter()
+        """How many pin or try a version now, if not by a lease then soon."""
 
     async def close(self) -> None:
         await self.registry.close()
         await self.cache.close()
 
     async def register(self, name: str, artifact: Artifact) -> None:
-        """Try the artifact, store it, name it."""
+        """Try the artifact, store it, name it; what has the name already is stored again."""
         digest, id = artifact.version.digest, self.database.new_id()
-        if self.database.has(digest, name=name):
-            return
+        if (other := self.database.find(name, digest)) is not None:
+            return await publish(self.store, artifact, other)
         self.database.registering.add(id)
         try:
             await self._try(artifact)
             await publish(self.store, artifact, id)
-            if not self.database.has(digest, name=name):
+            if self.database.find(name, digest) is None:
                 self.database.rows[id] = Row(name, AdapterVersion(digest, BASE, id))
         finally:
             self.database.registering.discard(id)
@@ -109,22 +121,46 @@ class Replica:
             await unpublish(self.store, id)
 
     async def _try(self, artifact: Artifact) -> None:
-        pin = await self.cache.add(artifact)
+        with self._claim(artifact.version):
+            pin = await self.cache.add(artifact)
+            try:
+                async with self.registry.lease(artifact.version):
+                    await asyncio.sleep(0)
+            finally:
+                pin.release()
+
+    async def pin(self, id: str) -> None:
+        if (row := self.database.rows.get(id)) is not None:
+            with self._claim(row.version):
+                await self.registry.pin(row.version)
+
+    @contextmanager
+    def _claim(self, version: AdapterVersion) -> Iterator[None]:
+        self.asked[version] += 1
+        self._claimed[version] += 1
         try:
-            async with self.registry.lease(artifact.version):
-                await asyncio.sleep(0)
+            yield
         finally:
-            pin.release()
+            self._claimed[version] -= 1
 
     async def delete(self, id: str) -> None:
         """Forget the row; then remove it from engine and disk, once unused, and from the store."""
         if (row := self.database.rows.pop(id, None)) is None:
             return
         await asyncio.sleep(0)
-        if not self.database.has(row.version.digest):
-            await self.registry.discard(row.version)
+        with suppress(EngineFailed):
+            if not self.database.has(row.version.digest):
+                await self._discard(row.version)
         await asyncio.sleep(0)
         await unpublish(self.store, id)
+
+    async def _discard(self, version: AdapterVersion) -> None:
+        asked = self.asked[version]
+        await self.registry.discard(version)
+        if self.asked[version] == asked and not self._claimed[version]:
+            assert version not in self.registry.residents()
+            assert all(version != adapter.version for adapter in self.host.known.values())
+            assert not (self.root / version.digest).exists()
 
     async def retire(self, name: str) -> None:
         """Delete all versions of a name."""
@@ -163,11 +199,12 @@ class Client:
         self.stop = asyncio.Event()
         self.is_served = False
         self._replica = replica
-        self._id = id
+        self.id = id
 
     async def run(self) -> None:
-        if (row := self._replica.database.rows.get(self._id)) is None:
+        if (row := self._replica.database.rows.get(self.id)) is None:
             return
+        self._replica.asked[row.version] += 1
         async with self._replica.registry.lease(row.version) as lease:
             assert lease.adapter.version == row.version
             self.is_served = True

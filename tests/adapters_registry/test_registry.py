@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -307,6 +308,36 @@ async def test_closing_ends_an_unload_and_those_who_wait_for_it(world):
     with pytest.raises(AdapterCapacityExceeded):
         await waiting.task
     assert await world.cache.remove(world.versions[0].digest)
+
+
+async def test_closing_ends_those_who_wait_for_a_place(world):
+    with closed(world.host.open):
+        for number in range(2):  # loads for nobody any more
+            gone = world.hold(world.versions[number])
+            await until(lambda number=number: len(world.host.loads) == number + 1)
+            await gone.cancel()
+        waiting = world.hold(world.versions[2])
+        await until(lambda: world.residents().waiting == 1)
+        await world.registry.close()
+    with pytest.raises(AdapterCapacityExceeded):
+        await waiting.task
+    assert len(world.host.loads) == 2
+
+
+@pytest.mark.parametrize("ticks", range(20))
+async def test_closing_ends_a_lease_at_every_step_of_it(world, ticks):
+    await world.touch(world.versions[0])
+    world.host.known.clear()
+    registry = world.new_registry()
+    holder = world.hold(world.versions[0], registry)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    await registry.close()
+    with suppress(AdapterCapacityExceeded):
+        await holder.held()
+        await holder.release()
+    assert holder.task.done()
+    assert registry.stats().hosts[BASE].turns == (0, 0, 0)
 
 
 async def test_a_closed_registry_does_nothing_more(world):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from adapters_registry.cache import DiskCache
+from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import AdapterCapacityExceeded, ObjectNotFound
 from adapters_registry.testing import RecordingHost, until
 from adapters_registry.types import Tier
@@ -109,6 +110,18 @@ async def test_it_waits_for_a_fetch_and_its_user(world):
     assert world.is_gone(world.versions[0])
 
 
+async def test_it_waits_for_a_fetch_that_is_for_nobody_any_more(world):
+    with closed(world.store.open):
+        gone = world.hold(world.versions[0])
+        await until(lambda: world.store.gets.total() == 2)
+        await gone.cancel()
+        discarding = discard(world, world.versions[0])
+        assert await is_waiting(discarding)
+    await discarding
+    assert world.is_gone(world.versions[0])
+    assert world.store.gets.total() == 2
+
+
 @pytest.mark.parametrize("is_refused", [True, False])
 async def test_it_waits_for_a_load_that_is_for_nobody_any_more(world, is_refused):
     if is_refused:
@@ -165,7 +178,7 @@ async def test_who_asks_during_the_unload_gets_the_version_again(world):
     lease = await late.held()
     await discarding
     assert lease.adapter.engine_id in world.host.known
-    assert all((lease.adapter.path / file.name).is_file() for file in lease.adapter.path.iterdir())
+    assert artifact_digest(lease.adapter.path) == world.versions[0].digest
     await late.release()
     await world.registry.discard(world.versions[0])
     assert world.is_gone(world.versions[0])
@@ -232,10 +245,11 @@ async def test_it_ends_a_pin(world):
     assert world.is_gone(world.versions[0])
 
 
-async def test_it_ends_a_pin_that_is_being_made(world):
-    with closed(world.host.open):
+@pytest.mark.parametrize("gate", ["store", "host"])
+async def test_it_waits_for_a_pin_that_is_being_made_and_ends_it(world, gate):
+    with closed(getattr(world, gate).open):
         pinning = asyncio.create_task(world.registry.pin(world.versions[0]))
-        await until(lambda: world.host.loads)
+        await until(lambda: world.store.gets if gate == "store" else world.host.loads)
         discarding = discard(world, world.versions[0])
         assert await is_waiting(discarding)
     await pinning

@@ -30,25 +30,33 @@ from tests.adapters_registry.replica import (
     WAIT_SECONDS,
     Client,
     Database,
+    EngineFailed,
     Replica,
     SlowStore,
 )
 from tests.adapters_registry.still_loop import StillLoop
 
 NAMES = "abc"
-CONTENTS = 8
+CONTENTS = 6
 SIZE = 107
 MAX_BYTES = 4 * SIZE  # fewer than the contents, more than the engine's places: the disk evicts too
 
 names = st.sampled_from(NAMES)
 contents = st.integers(0, CONTENTS - 1)
-some = st.integers(0, 11)
+some = st.integers(0, 23)
 """Which one of those there are; one past the last is the first again."""
 ticks = st.integers(0, 15)
 
 
-class EngineFailed(Exception):
-    """Stands for an engine's own error, which the library does not know."""
+ENGINE_STATES = {
+    "well": set(),
+    "waiting": set(),
+    "refusing": {AdapterLoadFailed},
+    "breaking off loads": {EngineFailed},
+    "not unloading": {EngineFailed},
+}
+STORE_STATES = {"well": set(), "waiting": set(), "down": {StoreUnavailable}}
+"""With what clients may fail for it."""
 
 
 class RegistryMachine(RuleBasedStateMachine):
@@ -83,8 +91,9 @@ class RegistryMachine(RuleBasedStateMachine):
         self.loop.tick(count)
 
     def pick(self, number):
-        """Return some id: one that is registered, or the last that was deleted."""
-        ids = [*self.database.rows, self.deleted]
+        """Return some id: those that are asked for rather than those that are only registered."""
+        asked = [client.id for client in self.clients.values()]
+        ids = [*self.database.rows, self.deleted, *asked]
         return ids[number % len(ids)]
 
     def version(self, number):
@@ -128,8 +137,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(number=some, count=ticks)
     def pin(self, number, count):
-        if (version := self.version(number)) is not None:
-            self.begin(self.replica.registry.pin(version), count)
+        self.begin(self.replica.pin(self.pick(number)), count)
 
     @rule(number=some)
     def unpin(self, number):
@@ -178,6 +186,7 @@ class RegistryMachine(RuleBasedStateMachine):
             task.cancelled() or task.exception()
         assert replica.host.violations == []
 
+    @precondition(lambda self: self.clients or self.tasks)
     @rule()
     def replace_engine(self):
         self.excuses.add(AdapterLoadFailed)
@@ -190,52 +199,33 @@ class RegistryMachine(RuleBasedStateMachine):
         for client in self.clients.values():
             client.lease = None  # of the engine that is gone
 
-    @rule(content=contents, is_refused=st.booleans())
-    def let_the_engine_refuse(self, content, is_refused):
-        self.excuses.add(AdapterLoadFailed)
-        refused = self.replica.host.refused
-        (refused.add if is_refused else refused.discard)(self.artifacts[content].version.digest)
+    @rule(state=st.sampled_from(list(ENGINE_STATES)), content=contents, count=ticks)
+    def change_the_engine(self, state, content, count):
+        self.excuses |= ENGINE_STATES[state]
+        host = self.replica.host
+        host.refused = {self.artifacts[content].version.digest} if state == "refusing" else set()
+        host.load_error = EngineFailed() if state == "breaking off loads" else None
+        host.unload_error = EngineFailed() if state == "not unloading" else None
+        (host.open.clear if state == "waiting" else host.open.set)()
+        self.loop.tick(count)
 
-    @rule(fails=st.booleans())
-    def let_loads_break_off(self, fails):
-        self.excuses.add(EngineFailed)
-        self.replica.host.load_error = EngineFailed() if fails else None
+    @rule(state=st.sampled_from(list(STORE_STATES)), count=ticks)
+    def change_the_store(self, state, count):
+        self.excuses |= STORE_STATES[state]
+        self.store.error = StoreUnavailable("down") if state == "down" else None
+        (self.store.open.clear if state == "waiting" else self.store.open.set)()
+        self.loop.tick(count)
 
-    @rule(fails=st.booleans())
-    def let_unloads_fail(self, fails):
-        self.excuses.add(EngineFailed)
-        self.replica.host.unload_error = EngineFailed() if fails else None
-
-    @rule(is_down=st.booleans())
-    def let_the_store_fail(self, is_down):
-        self.excuses.add(StoreUnavailable)
-        self.store.error = StoreUnavailable("down") if is_down else None
-
-    @rule(number=some)
-    def flip_a_byte(self, number):
+    @rule(number=some, is_flipped=st.booleans())
+    def flip_a_byte(self, number, is_flipped):
         self.excuses.add(ObjectCorrupt)
-        key = artifact_key(self.pick(number), WEIGHTS_FILE)
-        if key in self.store.objects:
-            self.store.objects[key] = b"x" * 100
+        if (version := self.version(number)) is not None:
+            key = artifact_key(version.stored_as, WEIGHTS_FILE)
+            self.store.objects[key] = b"x" * 100 if is_flipped else self.weights(version)
 
-    @rule()
-    def repair_the_store(self):
-        for id, row in self.database.rows.items():
-            good = next(each for each in self.artifacts if each.version == row.version)
-            for file in ARTIFACT_FILES:
-                key = artifact_key(id, file)
-                self.store.objects[key] = (good.directory / file).read_bytes()
-
-    @rule(is_open=st.booleans(), count=ticks)
-    def hold_the_engine(self, is_open, count):
-        gate = self.replica.host.open
-        (gate.set if is_open else gate.clear)()
-        self.loop.tick(count)
-
-    @rule(is_open=st.booleans(), count=ticks)
-    def hold_the_store(self, is_open, count):
-        (self.store.open.set if is_open else self.store.open.clear)()
-        self.loop.tick(count)
+    def weights(self, version):
+        artifact = next(each for each in self.artifacts if each.version == version)
+        return (artifact.directory / WEIGHTS_FILE).read_bytes()
 
     @rule(count=st.integers(0, 60))
     def go_on(self, count):
@@ -334,12 +324,10 @@ class RegistryMachine(RuleBasedStateMachine):
         assert asyncio.all_tasks(self.loop) == set()
 
     def end_troubles(self):
-        host = self.replica.host
-        host.load_error = host.unload_error = self.store.error = None
-        host.refused.clear()
-        host.open.set()
-        self.store.open.set()
-        self.repair_the_store()
+        self.change_the_engine("well", 0, 0)
+        self.change_the_store("well", 0)
+        for number in range(len(self.database.rows)):
+            self.flip_a_byte(number, False)
         for client in self.clients.values():
             client.stop.set()
 
@@ -370,7 +358,7 @@ def profile(examples, steps):
 
 
 class TestRegistry(RegistryMachine.TestCase):
-    settings = profile(150, 50)
+    settings = profile(200, 50)
 
 
 @pytest.mark.soak

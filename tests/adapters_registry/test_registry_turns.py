@@ -77,7 +77,7 @@ async def test_who_goes_away_as_the_turn_comes_passes_it_on(world):
     holders = await world.hold_all(*world.versions[:2])
     gone = await world.wait_for_turn(world.versions[2])
     waiting = await world.wait_for_turn(world.versions[3])
-    holders[0]._stop.set()
+    holders[0].stop.set()
     await until(lambda: world.stats().turns.waiting == 1)
     await gone.cancel()
     await waiting.held()

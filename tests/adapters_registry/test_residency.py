@@ -143,6 +143,15 @@ def test_a_load_for_nobody_ends_idle(places):
     assert places.take_evicted() == [A]
 
 
+def test_a_load_for_nobody_makes_room_as_soon_as_it_ends(places):
+    loading = places.join(A, B)[0]
+    places.residency.leave(loading)
+    places.join(C)
+    assert places.evicted == []
+    places.load(loading)
+    assert places.take_evicted() == [A]
+
+
 def test_a_failed_load_gives_its_place_to_the_next(places):
     failed, _, waiting = places.join(A, B, C)
     error = AdapterLoadFailed(A.digest)

@@ -94,14 +94,14 @@ class Holder:
     def __init__(self, registry: AdapterRegistry, version: AdapterVersion) -> None:
         self.version = version
         self.lease: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
-        self._stop = asyncio.Event()
+        self.stop = asyncio.Event()
         self.task = asyncio.create_task(self._run(registry))
 
     async def _run(self, registry: AdapterRegistry) -> None:
         try:
             async with registry.lease(self.version) as lease:
                 self.lease.set_result(lease)
-                await self._stop.wait()
+                await self.stop.wait()
         finally:
             self.lease.cancel()
 
@@ -112,7 +112,7 @@ class Holder:
         return self.lease.result()
 
     async def release(self) -> None:
-        self._stop.set()
+        self.stop.set()
         await self.task
 
     async def cancel(self) -> None:
