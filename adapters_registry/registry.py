@@ -11,22 +11,23 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
 from adapters_registry.cache import DiskCache
-from adapters_registry.errors import AdapterCapacityExceeded, AdapterLoadFailed
+from adapters_registry.errors import AdapterCapacityExceeded, AdapterLoadFailed, ObjectNotFound
 from adapters_registry.host import AdapterHost
 from adapters_registry.residency import Fetched, Phase, Residency, Residents, Stay
 from adapters_registry.tasks import SharedTasks
 from adapters_registry.turns import Turns, TurnStats
-from adapters_registry.types import AdapterVersion, Lease, LoadedAdapter, Tier
+from adapters_registry.types import AdapterVersion, Digest, Lease, LoadedAdapter, Tier
 
 OnLoad = Callable[[AdapterVersion, Tier, float], None]
 """Told of each load: where the weights were, and seconds of fetch and load. It must not raise."""
 
 _AT_HAND = Fetched(Tier.ENGINE, 0.0)
+_LATER = Fetched(Tier.DISK, 0.0)
 _engine_ids = itertools.count(1)
 
 
@@ -69,15 +70,16 @@ class AdapterRegistry:
         self._pinning = asyncio.Lock()
         self._tasks = SharedTasks()
         self._is_closed = False
+        cache.unpin_with(self._idle, self._give_up)
 
     @asynccontextmanager
     async def lease(self, version: AdapterVersion) -> AsyncIterator[Lease]:
         """Have the version loaded, and keep it loaded and on disk until the block ends.
 
         Concurrent first leases share one fetch and one load, and one of them may be cancelled
-        without the others. Once the files are on disk it waits `wait_seconds` at most for its
-        turn, fairly among the adapters that wait; how long fetch and load may take is for the
-        store and the engine to bound.
+        without the others. It waits `wait_seconds` at most for its turn, fairly among the adapters
+        that wait, and for its place; how long fetch, load and unload may take is for the store and
+        the engine to bound. While the disk is full of adapters in use, it is fetched in its turn.
 
         **Raises:** KeyError for a base model without adapters; ObjectNotFound, ObjectCorrupt,
         StoreUnavailable; AdapterLoadFailed; AdapterCapacityExceeded; what the host raised, where
@@ -86,21 +88,22 @@ class AdapterRegistry:
         begun = perf_counter()
         self._require_open()
         with self._used(version):
-            fetched = await self._at_hand(version)
+            fetched = self._at_hand(version) or await self._on_disk(version)
             turns = self._turns[version.base_model]
             turns.join(turn := turns.take(version))
             try:
+                seconds = self._wait_seconds
                 if turn.granted is not None:
-                    await self._in_time(turn.granted, "its turn did not come in time")
+                    message = "its turn did not come in time"
+                    seconds = await self._in_time(turn.granted, seconds, message)
                     if fetched is _AT_HAND:  # the stay may have ended in the meantime
-                        fetched = await self._at_hand(version)
-                residency = self._residencies[version.base_model]
-                stay = residency.join(version, fetched)
+                        fetched = self._at_hand(version) or await self._on_disk(version)
+                stay, tier = await self._joined(version, fetched, seconds)
                 try:
-                    tier = Tier.ENGINE if stay.phase is Phase.LOADED else stay.fetched.tier
-                    yield Lease(await self._loaded(stay), tier, perf_counter() - begun)
+                    assert stay.adapter is not None, "it is loaded"
+                    yield Lease(stay.adapter, tier, perf_counter() - begun)
                 finally:
-                    residency.leave(stay)
+                    self._residencies[version.base_model].leave(stay)
             finally:
                 turns.leave(turn)
 
@@ -120,15 +123,8 @@ class AdapterRegistry:
             if self._pinned(version.base_model) >= host.capacity - host.slots:
                 raise AdapterCapacityExceeded("as many adapters are pinned as may be")
             with self._used(version):
-                fetched = await self._at_hand(version)
-                residency = self._residencies[version.base_model]
-                stay = residency.join(version, fetched)
-                try:
-                    await self._loaded(stay)
-                except BaseException:
-                    residency.leave(stay)
-                    raise
-                self._pins[version] = stay
+                fetched = self._at_hand(version) or await self._on_disk(version)
+                self._pins[version], _ = await self._joined(version, fetched, self._wait_seconds)
 
     def unpin(self, version: AdapterVersion) -> None:
         """End a pin; without one, do nothing. The version stays loaded until others need room."""
@@ -214,7 +210,8 @@ class AdapterRegistry:
 
     @contextmanager
     def _used(self, version: AdapterVersion) -> Iterator[None]:
-        use = self._uses.setdefault(version, _Use())
+        if (use := self._uses.get(version)) is None:
+            use = self._uses[version] = _Use()
         use.users += 1
         try:
             yield
@@ -222,20 +219,26 @@ class AdapterRegistry:
             use.users -= 1
             if use.users == 0:
                 del self._uses[version]
-                use.ended.set()
+                if use.ended is not None:
+                    use.ended.set()
 
-    async def _in_time(self, event: asyncio.Event, otherwise: str) -> None:
+    async def _in_time(self, event: asyncio.Event, seconds: float, otherwise: str) -> float:
+        """Wait for the event, and return how many of the seconds are left."""
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout(seconds) as limit:
                 await event.wait()
         except TimeoutError:
             raise AdapterCapacityExceeded(otherwise) from None
         self._require_open()
+        end = limit.when()
+        assert end is not None, "it was set"
+        return max(0.0, end - asyncio.get_running_loop().time())
 
-    async def _at_hand(self, version: AdapterVersion) -> Fetched:
-        """Have the files on disk unless the engine has them."""
-        if self._residencies[version.base_model].find(version) is not None:
-            return _AT_HAND
+    def _at_hand(self, version: AdapterVersion) -> Fetched | None:
+        is_there = self._residencies[version.base_model].find(version) is not None
+        return _AT_HAND if is_there else None
+
+    async def _on_disk(self, version: AdapterVersion) -> Fetched:
         name = ("fetch", version.digest, version.stored_as)
         task = self._tasks.begin(name, partial(self._fetch, version))
         await asyncio.wait([task])
@@ -245,26 +248,47 @@ class AdapterRegistry:
     async def _fetch(self, version: AdapterVersion) -> Fetched:
         """Have the artifact on disk. Not pinned: those who wait for a turn hold no bytes."""
         begun = perf_counter()
-        with self._used(version):  # perhaps for nobody any more
-            pin = await self._cache.fetch(version)
-        pin.release()
-        return Fetched(pin.tier, perf_counter() - begun)
+        try:
+            with self._used(version):  # perhaps for nobody any more
+                tier = await self._cache.prefetch(version)
+        except AdapterCapacityExceeded:
+            return _LATER  # in its turn there may be room, as others have then had theirs
+        return Fetched(tier, perf_counter() - begun)
 
-    async def _loaded(self, stay: Stay) -> LoadedAdapter:
+    async def _joined(
+        self, version: AdapterVersion, fetched: Fetched, seconds: float
+    ) -> tuple[Stay, Tier]:
+        """Return the version's loaded stay, which the caller is to leave, and where it was."""
+        residency = self._residencies[version.base_model]
+        while True:
+            stay = residency.join(version, fetched)
+            if stay.phase is Phase.LOADED:
+                return stay, Tier.ENGINE
+            try:
+                await self._loaded(stay, seconds)
+                return stay, stay.fetched.tier
+            except BaseException as error:
+                residency.leave(stay)
+                is_elsewhere = stay.version.stored_as != version.stored_as
+                if not (is_elsewhere and isinstance(error, ObjectNotFound)):
+                    raise
+                fetched = _LATER  # the copy of another registration is gone: now with its own
+
+    async def _loaded(self, stay: Stay, seconds: float) -> None:
         if not stay.has_place.is_set():
-            await self._in_time(stay.has_place, "every engine place is leased")
+            await self._in_time(stay.has_place, seconds, "every engine place is leased")
         await stay.settled.wait()
         self._require_open()
         if stay.error is not None:
             raise stay.error
-        assert stay.adapter is not None, "settled without an error"
-        return stay.adapter
 
     async def _load(self, host: AdapterHost, residency: Residency, stay: Stay) -> None:
         begun = perf_counter()
         adapter = None
         try:
             stay.pin = await self._cache.fetch(stay.version)
+            if stay.pin.tier is Tier.STORE:
+                stay.fetched = stay.fetched._replace(tier=Tier.STORE)
             adapter = LoadedAdapter(stay.version, next(_engine_ids), stay.pin.path)
             await host.load(adapter)
         except BaseException as error:
@@ -293,28 +317,53 @@ class AdapterRegistry:
         while (rest := self._next_rest(version)) is not None:
             await rest.wait()
         self.unpin(version)
-        residency = self._residencies[version.base_model]
-        residency.dismiss(version)
-        if (stay := residency.departing(version)) is not None:
-            await stay.left.wait()
-            if stay.phase is Phase.LEAVING and stay.error is not None:
-                raise stay.error
+        if (residency := self._residencies.get(version.base_model)) is not None:
+            residency.dismiss(version)
+            if (stay := residency.departing(version)) is not None:
+                await _gone(stay)
         await self._cache.remove(version.digest)
 
     def _next_rest(self, version: AdapterVersion) -> asyncio.Event | None:
         """Return what ends the present use of the version, or its load for nobody any more."""
         if (use := self._uses.get(version)) is not None:
+            use.ended = use.ended or asyncio.Event()
             return use.ended
-        stay = self._residencies[version.base_model].find(version)
+        if (residency := self._residencies.get(version.base_model)) is None:
+            return None
+        stay = residency.find(version)
         return None if stay is None or stay.settled.is_set() else stay.settled
+
+    def _idle(self) -> list[Digest]:
+        """Return what is on disk for an engine only, and unused: the first is to go first."""
+        stays = [stay for each in self._residencies.values() for stay in each.unused()]
+        stays.sort(key=lambda stay: (stay.left.is_set(), stay.rested))  # first what can leave
+        return [stay.version.digest for stay in stays]
+
+    async def _give_up(self, digests: Collection[Digest]) -> None:
+        """Unload those of the idle adapters that nobody uses in the meantime."""
+        chosen = [
+            (residency, stay)
+            for residency in self._residencies.values()
+            for stay in residency.unused()
+            if stay.version.digest in digests
+        ]
+        for residency, stay in chosen:
+            residency.dismiss(stay.version)
+        for residency, stay in chosen:
+            await stay.settled.wait()
+            if stay.phase is Phase.LOADED:
+                residency.dismiss(stay.version)
+            if stay.phase is Phase.LEAVING:
+                await _gone(stay)
 
 
 @dataclass(slots=True)
 class _Use:
-    """Those who lease one version, or wait for a lease. `ended` once the last has left."""
+    """Those who lease one version, or wait for a lease."""
 
     users: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event | None = None
+    """Set once the last has left, for who waits for that."""
 
 
 def _new_turns(host: AdapterHost) -> Turns:
@@ -328,6 +377,12 @@ def _reason(stay: Stay, error: BaseException) -> BaseException:
     if isinstance(error, asyncio.CancelledError):
         return AdapterLoadFailed(stay.version.digest)
     return error
+
+
+async def _gone(stay: Stay) -> None:
+    await stay.left.wait()
+    if stay.phase is Phase.LEAVING and stay.error is not None:
+        raise stay.error
 
 
 def _unpin(stay: Stay) -> None:

@@ -7,6 +7,7 @@ version, as engines tell adapters apart by name.
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,6 +16,8 @@ from typing import NamedTuple
 from adapters_registry.cache import Pin
 from adapters_registry.errors import AdapterLoadFailed
 from adapters_registry.types import AdapterVersion, LoadedAdapter, Tier
+
+_rests = itertools.count()
 
 
 class Phase(Enum):
@@ -44,6 +47,8 @@ class Stay:
     phase: Phase = Phase.WAITING
     adapter: LoadedAdapter | None = None
     pin: Pin | None = None
+    rested: int = 0
+    """The higher, the later it became idle, among the stays of all engines."""
     error: BaseException | None = None
     """Why it never loaded, or why it could not leave."""
     has_place: asyncio.Event = field(default_factory=asyncio.Event)
@@ -171,6 +176,14 @@ class Residency:
         """Return the stays that hold a place."""
         return [*self._present.values(), *self._leaving.values(), *self._stuck.values()]
 
+    def unused(self) -> list[Stay]:
+        """Return the stays that keep files on disk and are of use to nobody now."""
+        return [
+            stay
+            for stay in self.holders()
+            if stay.pin is not None and (stay.users == 0 or stay.phase is Phase.LEAVING)
+        ]
+
     def snapshot(self) -> Residents:
         """Count the places."""
         holders = self.holders()
@@ -205,6 +218,7 @@ class Residency:
 
     def _rest(self, stay: Stay) -> None:
         if stay.users == 0 and stay.phase is Phase.LOADED:
+            stay.rested = next(_rests)
             self._idle[stay.version] = stay
 
     def _expel(self, stay: Stay) -> None:

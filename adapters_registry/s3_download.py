@@ -53,11 +53,10 @@ class Download:
         **Raises:** boto3's errors, OSError, StoreUnavailable; CancelledError once stopped.
         """
         with destination.open("xb") as file:
-            parts = [
-                self._threads.submit(self._write_part, file.fileno(), start, end)
-                for start, end in self._parts()
-            ]
+            parts: list[Future[None]] = []
             try:
+                for start, end in self._parts():
+                    parts.append(self._begin_part(file.fileno(), start, end))
                 for part in parts:
                     part.result()
             finally:
@@ -77,6 +76,12 @@ class Download:
     def _parts(self) -> Iterator[tuple[int, int]]:
         for start in range(0, self._found.size, PART_BYTES):
             yield start, min(start + PART_BYTES, self._found.size)
+
+    def _begin_part(self, file: int, start: int, end: int) -> "Future[None]":
+        try:
+            return self._threads.submit(self._write_part, file, start, end)
+        except RuntimeError as error:  # the store was closed in the meantime
+            raise CancelledError from error
 
     def _write_part(self, file: int, start: int, end: int) -> None:
         for attempts_left in reversed(range(self._attempts)):

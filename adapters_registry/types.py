@@ -29,12 +29,14 @@ class AdapterVersion:
     """One immutable content trained for one base model (a catalog id).
 
     `stored_as` says where the store has it, `artifacts/<stored_as>/`; None before it is stored. It
-    is no part of what a version is: the store may hold the same content several times.
+    is no part of what a version is: the store may hold the same content several times. Nor is
+    `size_bytes`, of all its files, by which one that has no room is not even downloaded.
     """
 
     digest: Digest
     base_model: str
     stored_as: str | None = field(default=None, compare=False)
+    size_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from app.db.tables import FineTuningRow
 
 def version_of(row: FineTuningRow) -> AdapterVersion:
     """Return what the registry leases for a row."""
-    return AdapterVersion(Digest(row.digest), row.base_model, row.stored_as)
+    return AdapterVersion(Digest(row.digest), row.base_model, row.stored_as, row.size_bytes)
 
 
 async def insert(session: AsyncSession, row: FineTuningRow) -> None:

@@ -103,7 +103,7 @@ async def test_without_an_observer_loads_go_untold(world):
 
 async def test_an_unknown_base_model_is_a_key_error(world):
     version = AdapterVersion(world.versions[0].digest, "other")
-    for ask in (world.touch, world.registry.pin, world.registry.discard, world.registry.forget):
+    for ask in (world.touch, world.registry.pin, world.registry.forget):
         with pytest.raises(KeyError):
             await ask(version)
 

@@ -61,7 +61,9 @@ async def test_replicas_that_sync_at_once_do_everything_once(buckets: list[Bucke
     for _ in range(5):
         await run_rounds_at_once(buckets)
     assert canaries(buckets) == ADAPTERS
-    assert outcomes(buckets) == {Outcome.PUBLISHED: ADAPTERS, Outcome.REFUSED: 1}
+    assert outcomes(buckets)[Outcome.PUBLISHED] == ADAPTERS
+    # A process tries once what it finds refused, as its settings may differ.
+    assert outcomes(buckets)[Outcome.REFUSED] in (1, 2)
 
     for source in sources:
         await buckets[0].remove(source)

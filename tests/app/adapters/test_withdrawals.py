@@ -57,8 +57,9 @@ async def test_a_withdrawal_that_fails_is_logged(world: World) -> None:
     publisher = AdapterPublisher(world.database.sessions, store, world.cache, world.registry)
     failing = Withdrawals(publisher)
 
+    row = await forgotten(world)
     with capture_logs() as logs:
-        failing.begin(await forgotten(world))
+        failing.begin(row)
         await failing.ended()
 
     assert [log["event"] for log in logs] == ["artifact left to the sweeper"]
