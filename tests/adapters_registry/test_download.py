@@ -146,7 +146,7 @@ async def test_wrong_bytes_are_left_alone_twice_as_long_each_time_up_to_a_minute
         setting.now += pause - 0.01
         await setting.fails_with(ObjectCorrupt)
         assert setting.attempts == attempts
-        setting.now += 0.01
+        setting.now += 0.02
 
 
 async def test_a_store_that_comes_back_is_noticed_after_the_first_pause(setting: Setting) -> None:
