@@ -9,8 +9,10 @@ BIN := .venv/bin
 LOCKS := requirements/cpu.txt requirements/dev.txt requirements/models.txt
 # Named by content, so that a changed lock reinstalls and a mere checkout does not.
 INSTALLED := .venv/.installed-$(shell cat $(LOCKS) pyproject.toml | sha256sum | cut -c1-16)
+# Client frameworks that tests run want older SDKs than the tests themselves.
+FRAMEWORKS := .venv/frameworks/.installed-$(shell sha256sum < requirements/frameworks.txt | cut -c1-16)
 
-.PHONY: help demo serve test soak check lint types imports format docs lock models clean
+.PHONY: help demo serve test soak check lint types imports format docs lock models clean frameworks
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +23,10 @@ demo: $(INSTALLED) ## Train two adapters, upload them, and compare their answers
 serve: $(INSTALLED) ## Serve the demo's model and adapters on port 8000
 	@$(BIN)/python -m deploy.quickstart.serve
 
-test: models check ## Run every check and every test
+test: models frameworks check ## Run every check and every test
 	$(BIN)/pytest -m "not soak"
 
-soak: models ## Run the long versions of tests
+soak: models frameworks ## Run the long versions of tests
 	$(BIN)/pytest -m soak
 
 check: lint types imports ## Run the static checks
@@ -55,6 +57,16 @@ clean: ## Remove what make made: .venv, models, the demo's data, caches of tools
 
 models: $(INSTALLED)
 	@$(BIN)/python -m deploy.quickstart.smollm2
+
+frameworks: $(FRAMEWORKS)
+
+$(FRAMEWORKS): | $(INSTALLED)
+	@echo "Installing client frameworks into .venv/frameworks …"
+	@rm -rf .venv/frameworks
+	@$(BIN)/python -m venv .venv/frameworks
+	@.venv/frameworks/bin/python -m pip install --disable-pip-version-check --no-input -qq \
+	  --no-deps --require-hashes --only-binary :all: -r requirements/frameworks.txt
+	@touch $@
 
 $(INSTALLED): | $(BIN)/python
 	@rm -f .venv/.installed-*

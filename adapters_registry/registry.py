@@ -28,6 +28,7 @@ OnLoad = Callable[[AdapterVersion, Tier, float], None]
 
 _AT_HAND = Fetched(Tier.ENGINE, 0.0)
 _LATER = Fetched(Tier.DISK, 0.0)
+_NO_TURN = "its turn did not come in time"
 _engine_ids = itertools.count(1)
 
 
@@ -73,13 +74,16 @@ class AdapterRegistry:
         cache.unpin_with(self._idle, self._give_up)
 
     @asynccontextmanager
-    async def lease(self, version: AdapterVersion) -> AsyncIterator[Lease]:
+    async def lease(
+        self, version: AdapterVersion, *, wait_seconds: float | None = None
+    ) -> AsyncIterator[Lease]:
         """Have the version loaded, and keep it loaded and on disk until the block ends.
 
         Concurrent first leases share one fetch and one load, and one of them may be cancelled
-        without the others. It waits `wait_seconds` at most for its turn, fairly among the adapters
-        that wait, and for its place; how long fetch, load and unload may take is for the store and
-        the engine to bound. While the disk is full of adapters in use, it is fetched in its turn.
+        without the others. Turn, fairly among adapters, and place have the registry's seconds, the
+        turn `wait_seconds` at most: with 0, nothing is fetched where no turn is free. Fetch, load
+        and unload are for the store and the engine to bound. While the disk is full of adapters in
+        use, it is fetched in its turn.
 
         **Raises:** KeyError for a base model without adapters; ObjectNotFound, ObjectCorrupt,
         StoreUnavailable; AdapterLoadFailed; AdapterCapacityExceeded; what the host raised, where
@@ -88,14 +92,16 @@ class AdapterRegistry:
         begun = perf_counter()
         self._require_open()
         with self._used(version):
-            fetched = self._at_hand(version) or await self._on_disk(version)
             turns = self._turns[version.base_model]
+            if wait_seconds == 0 and not turns.is_free(version):
+                raise AdapterCapacityExceeded(_NO_TURN)
+            fetched = self._at_hand(version) or await self._on_disk(version)
             turns.join(turn := turns.take(version))
             try:
                 seconds = self._wait_seconds
                 if turn.granted is not None:
-                    message = "its turn did not come in time"
-                    seconds = await self._in_time(turn.granted, seconds, message)
+                    most = seconds if wait_seconds is None else min(wait_seconds, seconds)
+                    seconds -= await self._in_time(turn.granted, most, _NO_TURN)
                     if fetched is _AT_HAND:  # the stay may have ended in the meantime
                         fetched = self._at_hand(version) or await self._on_disk(version)
                 stay, tier = await self._joined(version, fetched, seconds)
@@ -223,16 +229,15 @@ class AdapterRegistry:
                     use.ended.set()
 
     async def _in_time(self, event: asyncio.Event, seconds: float, otherwise: str) -> float:
-        """Wait for the event, and return how many of the seconds are left."""
+        """Wait for the event, and return how many of the seconds it took."""
+        begun = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with asyncio.timeout(seconds):
                 await event.wait()
         except TimeoutError:
             raise AdapterCapacityExceeded(otherwise) from None
         self._require_open()
-        end = limit.when()
-        assert end is not None, "it was set"
-        return max(0.0, end - asyncio.get_running_loop().time())
+        return min(asyncio.get_running_loop().time() - begun, seconds)
 
     def _at_hand(self, version: AdapterVersion) -> Fetched | None:
         is_there = self._residencies[version.base_model].find(version) is not None

@@ -92,6 +92,16 @@ class Turns:
         """Count what runs and what waits."""
         return TurnStats(self._running, self._waiting, len(self._active))
 
+    def is_free(self, flow: Hashable) -> bool:
+        """Tell whether a turn of this flow would run at once; nobody is passed over for it.
+
+        False also where that took closing or reopening flows.
+        """
+        known = self._flows.get(flow) or _Flow(flow)
+        if not self._has_room(known) or known.waiting or self._closed.get(known) is not None:
+            return False
+        return len(known.running) > 0 or not self._slotless
+
     def join(self, turn: Turn) -> None:
         """Run the turn at once, or have it wait for `granted`."""
         flow = self._flows.get(turn.flow)

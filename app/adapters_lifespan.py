@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from prometheus_client.registry import Collector
 
 from adapters_registry.cache import DiskCache
 from adapters_registry.host import AdapterHost
 from adapters_registry.registry import AdapterRegistry
-from adapters_registry.store import ObjectStore
 from app.adapters.bucket_actions import BucketActions
 from app.adapters.bucket_sync import BucketSync
 from app.adapters.intake import AdapterIntake
@@ -20,27 +18,10 @@ from app.adapters.publisher import AdapterPublisher
 from app.adapters.service import AdapterService, UploadKey
 from app.adapters.sweeper import Sweeper
 from app.adapters.withdrawals import Withdrawals
-from app.catalog import Catalog
-from app.db.engine import Database
-from app.engine.factory import Engines
+from app.ground import Ground
 from app.observability.adapters import AdapterCollector
 from app.observability.bucket import BucketCollector
-from app.observability.metrics import Metrics
 from app.periodic import PeriodicTasks
-from app.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What the adapters stand on; all of it is open."""
-
-    settings: Settings
-    catalog: Catalog
-    metrics: Metrics
-    work_dir: Path
-    database: Database
-    store: ObjectStore
-    engines: Engines
 
 
 @dataclass(frozen=True, slots=True)

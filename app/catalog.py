@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+ReasoningEffort = Literal["none", "default", "minimal", "low", "medium", "high", "xhigh"]
 Task = Literal["chat", "embedding", "reranking", "transcription", "speech"]
 
 
@@ -41,6 +42,21 @@ class LoraSpec(Entry):
         return self
 
 
+class ChatSpec(Entry):
+    """What a chat model can do beyond text. Parsers are vLLM's, by the names it gives them.
+
+    `template` is a Jinja file used in place of the model's own. `reasoning_efforts` are the values
+    of `reasoning_effort` that the model tells apart, besides which none is accepted. `logprobs`
+    false refuses `logprobs`, `top_logprobs` and `logit_bias`, as GroqCloud does.
+    """
+
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    reasoning_efforts: tuple[ReasoningEffort, ...] = ()
+    template: Path | None = None
+    logprobs: bool = True
+
+
 class ModelSpec(Entry):
     """One served model. `vllm` holds any vLLM engine argument, by its Python name."""
 
@@ -53,6 +69,7 @@ class ModelSpec(Entry):
     max_completion_tokens: int = Field(ge=1)
     vllm: dict[str, Any] = Field(default_factory=dict)
     lora: LoraSpec | None = None
+    chat: ChatSpec = ChatSpec()
 
     @model_validator(mode="after")
     def lora_flags_stand_under_lora(self) -> Self:
@@ -105,6 +122,20 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def _locate(path: Path, model: ModelSpec) -> ModelSpec:
+    return _locate_template(path, _locate_source(path, model))
+
+
+def _locate_template(path: Path, model: ModelSpec) -> ModelSpec:
+    if model.chat.template is None:
+        return model
+    template = (path.parent / model.chat.template.expanduser()).resolve()
+    if not template.is_file():
+        raise CatalogError(f"{path}: models.{model.id}.chat.template: no file {template}")
+    chat = model.chat.model_copy(update={"template": template})
+    return model.model_copy(update={"chat": chat})
+
+
+def _locate_source(path: Path, model: ModelSpec) -> ModelSpec:
     if not model.source.startswith((".", "/", "~")):
         return model
     source = (path.parent / Path(model.source).expanduser()).resolve()

@@ -6,10 +6,13 @@ from fastapi import Depends, Request
 
 from app.adapters.service import AdapterService
 from app.api.chat.service import ChatService
+from app.api.completions.service import CompletionsService
 from app.api.files.service import FilesService
 from app.api.health.service import HealthService
 from app.api.models.service import ModelsService
+from app.api.responses.service import ResponsesService
 from app.auth.authenticator import Caller
+from app.inference.context import RequestContext
 from app.state import get_state
 
 
@@ -24,6 +27,12 @@ def request_id(request: Request) -> str:
     return str(request.scope["state"]["request_id"])
 
 
+def context(request: Request, caller: Annotated[Caller, Depends(caller)]) -> RequestContext:
+    """Return what inference needs to know of the request."""
+    headers = request.scope["state"]["response_headers"]
+    return RequestContext(caller, request_id(request), headers)
+
+
 def adapter_service(request: Request) -> AdapterService:
     """Return the adapters of all organisations."""
     return get_state(request)["adapters"]
@@ -32,6 +41,11 @@ def adapter_service(request: Request) -> AdapterService:
 def chat_service(request: Request) -> ChatService:
     """Return the chat completions service."""
     return get_state(request)["chat"]
+
+
+def completions_service(request: Request) -> CompletionsService:
+    """Return the legacy completions service."""
+    return get_state(request)["completions"]
 
 
 def files_service(request: Request) -> FilesService:
@@ -49,10 +63,18 @@ def models_service(request: Request) -> ModelsService:
     return get_state(request)["models"]
 
 
+def responses_service(request: Request) -> ResponsesService:
+    """Return the responses service."""
+    return get_state(request)["responses"]
+
+
 CallerDep = Annotated[Caller, Depends(caller)]
+ContextDep = Annotated[RequestContext, Depends(context)]
 RequestIdDep = Annotated[str, Depends(request_id)]
 AdapterServiceDep = Annotated[AdapterService, Depends(adapter_service)]
 ChatServiceDep = Annotated[ChatService, Depends(chat_service)]
+CompletionsServiceDep = Annotated[CompletionsService, Depends(completions_service)]
 FilesServiceDep = Annotated[FilesService, Depends(files_service)]
 HealthServiceDep = Annotated[HealthService, Depends(health_service)]
 ModelsServiceDep = Annotated[ModelsService, Depends(models_service)]
+ResponsesServiceDep = Annotated[ResponsesService, Depends(responses_service)]

@@ -9,7 +9,7 @@ left out, not null.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from adapters_registry.errors import (
@@ -36,9 +36,21 @@ PROMPT_REFUSAL_CHARACTERS = 500
 
 NO_RETRY = {"x-should-retry": "false"}
 
+_SEE_TEXT = "Please adjust your prompt. See 'failed_generation' for more details."
+
+JSON_NOT_MADE = f"Failed to generate JSON. {_SEE_TEXT}"
+JSON_CUT_OFF = "max completion tokens reached before generating a valid document"
+JSON_NOT_MATCHING = f"Generated JSON does not match the expected schema. {_SEE_TEXT}"
+NO_CALL_MADE = f"Failed to call a function. {_SEE_TEXT}"
+CALL_REQUIRED = "Tool choice is required, but model did not call a tool"
+"""Groq's wordings for `json_validate_failed` and `tool_use_failed`; clients match on them."""
+
 
 class ApiError(Exception):
-    """An answer with a 4xx or 5xx status. `headers` may carry `retry-after`, `x-should-retry`."""
+    """An answer with a 4xx or 5xx status. `headers` may carry `retry-after`, `x-should-retry`.
+
+    `extra` holds further fields of the envelope, such as `failed_generation` or `schema_path`.
+    """
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class ApiError(Exception):
         code: str | None = None,
         param: str | None = None,
         headers: dict[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -57,11 +70,13 @@ class ApiError(Exception):
         self.code = code
         self.param = param
         self.headers = headers or {}
+        self.extra = dict(extra or {})
 
     def envelope(self) -> dict[str, Any]:
         """Return the JSON body."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
-        return {"error": {key: value for key, value in error.items() if value is not None}}
+        fields = {**error, **self.extra}
+        return {"error": {key: value for key, value in fields.items() if value is not None}}
 
     def body(self) -> bytes:
         """Return the JSON body as ASCII, which can be sent whatever text the error repeats."""
@@ -76,6 +91,20 @@ def shortened(text: str, limit: int = ECHO_CHARACTERS) -> str:
 def invalid_request(message: str, *, param: str | None = None, code: str | None = None) -> ApiError:
     """400: the request cannot be followed as written."""
     return ApiError(400, message, param=param, code=code)
+
+
+def json_validate_failed(failed_generation: str, message: str = JSON_NOT_MADE) -> ApiError:
+    """400: the model's text is not the document that was asked for; the text is in the answer."""
+    return _failed_generation("json_validate_failed", message, failed_generation)
+
+
+def tool_use_failed(failed_generation: str, message: str = NO_CALL_MADE) -> ApiError:
+    """400: the model made no call, or one that the tools do not allow; its text is sent along."""
+    return _failed_generation("tool_use_failed", message, failed_generation)
+
+
+def _failed_generation(code: str, message: str, text: str) -> ApiError:
+    return ApiError(400, message, code=code, extra={"failed_generation": text})
 
 
 def invalid_api_key() -> ApiError:
@@ -115,6 +144,19 @@ def overloaded(message: str, *, retry_after_seconds: int = 1) -> ApiError:
     return ApiError(503, message, type="internal_server_error", headers=headers)
 
 
+def over_capacity(model: str, *, retry_after_seconds: int = 1) -> ApiError:
+    """503: a model has as many requests as it can take."""
+    model = shortened(model, 256)
+    message = f"{model} is currently over capacity. Please try again and back off exponentially."
+    return overloaded(message, retry_after_seconds=retry_after_seconds)
+
+
+def capacity_exceeded() -> ApiError:
+    """498: the flex tier gives no place in a queue, and nothing is free now."""
+    message = "Flex tier capacity exceeded. Please try again later, or use another service tier."
+    return ApiError(498, message, type="capacity_exceeded", code="capacity_exceeded")
+
+
 def unavailable() -> ApiError:
     """503: a part of the service does not answer; says nothing about which."""
     return overloaded("The service is temporarily unavailable.", retry_after_seconds=5)
@@ -125,8 +167,18 @@ def internal_error() -> ApiError:
     return ApiError(500, "Internal Server Error", type="internal_server_error")
 
 
-def from_domain(error: RegistryError | EngineError, model: str | None = None) -> ApiError:
-    """Say a domain error to a client; `model` is the public id that the request named."""
+def from_domain(
+    error: RegistryError | EngineError, model: str | None = None, *, field: str = "messages"
+) -> ApiError:
+    """Say a domain error to a client.
+
+    `model` is the public id that the request named, `field` the place of its prompt.
+    """
+    if isinstance(error, PromptTooLong):
+        message = f"Please reduce the length of the {field} or completion."
+        return invalid_request(message, param=field, code="context_length_exceeded")
+    if isinstance(error, PromptRefused):
+        return invalid_request(shortened(str(error), PROMPT_REFUSAL_CHARACTERS), param=field)
     answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
     return next(answers)(error, model)
 
@@ -138,9 +190,7 @@ def _gone(error: Exception, model: str | None) -> ApiError:
 
 
 def _over_capacity(error: Exception, model: str | None) -> ApiError:
-    subject = f"{shortened(model, 256)}" if model else "The service"
-    message = f"{subject} is currently over capacity. Please try again and back off exponentially."
-    return overloaded(message)
+    return over_capacity(model or "The service")
 
 
 def _unavailable(error: Exception, model: str | None) -> ApiError:
@@ -151,15 +201,6 @@ def _unusable(error: Exception, model: str | None) -> ApiError:
     subject = f"model `{shortened(model, 256)}`" if model else "requested object"
     message = f"The {subject} cannot be used at present."
     return ApiError(503, message, type="internal_server_error", headers=NO_RETRY)
-
-
-def _too_long(error: Exception, model: str | None) -> ApiError:
-    message = "Please reduce the length of the messages or completion."
-    return invalid_request(message, param="messages", code="context_length_exceeded")
-
-
-def _prompt_refused(error: Exception, model: str | None) -> ApiError:
-    return invalid_request(shortened(str(error), PROMPT_REFUSAL_CHARACTERS), param="messages")
 
 
 def _invalid_adapter(error: Exception, model: str | None) -> ApiError:
@@ -179,8 +220,6 @@ _ANSWERS: dict[type, Callable[[Exception, str | None], ApiError]] = {
     StoreUnavailable: _unavailable,
     AdapterLoadFailed: _unusable,
     ObjectCorrupt: _unusable,
-    PromptTooLong: _too_long,
-    PromptRefused: _prompt_refused,
     InvalidAdapter: _invalid_adapter,
     RegistryError: _internal,
     EngineError: _internal,

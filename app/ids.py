@@ -5,7 +5,7 @@ from typing import Literal
 from typeid import TypeID
 from typeid.errors import TypeIDException
 
-Prefix = Literal["file", "ft", "org", "req", "key", "batch", "resp", "msg", "dep"]
+Prefix = Literal["file", "ft", "org", "req", "key", "batch", "resp", "msg", "fc", "rs", "dep"]
 
 
 def new_id(prefix: Prefix) -> str:

@@ -5,10 +5,11 @@ keys given twice, NaN and infinities, lone surrogates, and documents whose depth
 values no honest request has. FastAPI's own body parsing is not used: it bounds none of these.
 """
 
+import asyncio
 import json
 import math
 import re
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
@@ -24,9 +25,31 @@ MAX_KEYS = 1_024
 MAX_VALUES = 250_000
 """Objects, arrays and scalars of the whole document."""
 MAX_DIGITS = 40
+MAX_BYTES_IN_LOOP = 128 << 10
+"""A body of megabytes takes longer to read than other requests should wait."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class JsonBody(Generic[M]):
+    """Reads the body of a route, whose `model` the API's document names."""
+
+    def __init__(self, model: type[M], if_empty: bytes) -> None:
+        self.model = model
+        self._if_empty = if_empty
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a body of no bytes is refused."""
+        return not self._if_empty
+
+    async def __call__(self, request: Request) -> M:
+        limit: int = request.scope["state"]["body_limit_bytes"]
+        body = await _read(request, limit) or self._if_empty
+        if len(body) > MAX_BYTES_IN_LOOP:
+            return await asyncio.to_thread(parse, self.model, body)
+        return parse(self.model, body)
 
 
 def json_body(model: type[M], *, if_empty: bytes = b"") -> Any:
@@ -35,12 +58,7 @@ def json_body(model: type[M], *, if_empty: bytes = b"") -> Any:
     The most bytes it takes stand in the application's state, under `body_limit_bytes`. `if_empty`
     is read in place of a body of no bytes, which is refused otherwise.
     """
-
-    async def read(request: Request) -> M:
-        limit: int = request.scope["state"]["body_limit_bytes"]
-        return parse(model, await _read(request, limit) or if_empty)
-
-    return Depends(read)
+    return Depends(JsonBody(model, if_empty))
 
 
 def parse(model: type[M], body: bytes) -> M:

@@ -16,15 +16,15 @@ from prometheus_client.registry import Collector
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.s3 import S3Store
 from adapters_registry.store import ObjectStore
-from app.adapters.resolver import ModelResolver
-from app.adapters_lifespan import Ground, open_adapters
+from app.adapters_lifespan import open_adapters
 from app.api.chat.service import ChatService
+from app.api.completions.service import CompletionsService
 from app.api.files.service import FilesService
 from app.api.health.service import Check, HealthService
 from app.api.models.service import ModelsService
+from app.api.responses.service import ResponsesService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import AuthError
-from app.auth.keys import cache_salt
 from app.auth.secret import load_secret
 from app.catalog import Catalog
 from app.data_directory import DataDirectoryInUse, exclusive
@@ -33,14 +33,21 @@ from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
 from app.engine.base import EngineError
 from app.engine.factory import Engines, start_engines
+from app.ground import Ground
+from app.idempotency.sweep import forget_old_keys
+from app.inference_lifespan import open_images, open_inference
+from app.limits.plans import PlansError
 from app.observability.metrics import Metrics
+from app.periodic import PeriodicTasks
 from app.settings import Settings, StoreSettings
 from app.state import State
 
 log = structlog.get_logger()
 
-START_ERRORS = (AuthError, DatabaseError, DataDirectoryInUse, EngineError)
+START_ERRORS = (AuthError, DatabaseError, DataDirectoryInUse, EngineError, PlansError)
 """What an operator can mend; the message says how."""
+
+FORGET_SECONDS = 3600.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -74,18 +81,17 @@ async def _open(
     engines = await start_engines(catalog)
     stack.push_async_callback(engines.close)
     files = FilesService(database.sessions, store, work_dir, settings.limits)
-    ground = Ground(settings, catalog, metrics, work_dir, database, store, engines)
+    ground = Ground(settings, catalog, metrics, pepper, work_dir, database, store, engines)
     adapters = await open_adapters(ground, files.adapter_key, stack)
+    inference = open_inference(ground, adapters.registry, stack)
+    images = open_images(settings.fetch, stack)
+    _start_forgetting(ground, stack)
     return State(
         adapters=adapters.service,
         authenticator=Authenticator(database.sessions, pepper, settings.auth.cache_seconds),
         body_limit_bytes=settings.limits.body_bytes,
-        chat=ChatService(
-            ModelResolver(engines.chat, database.sessions),
-            adapters.registry,
-            partial(cache_salt, pepper),
-            metrics,
-        ),
+        chat=ChatService(inference, images),
+        completions=CompletionsService(inference),
         files=files,
         health=HealthService(
             _vital(database, engines),
@@ -93,6 +99,7 @@ async def _open(
             [metrics.registry, _registry_of(engines.metrics, *adapters.collectors), REGISTRY],
         ),
         models=ModelsService(engines.chat, adapters.service, started_at=int(time.time())),
+        responses=ResponsesService(inference, images),
     )
 
 
@@ -130,6 +137,17 @@ def _make_store(options: StoreSettings, settings: Settings) -> ObjectStore:
         region=options.region,
         max_concurrency=options.max_concurrency,
     )
+
+
+def _start_forgetting(ground: Ground, stack: AsyncExitStack) -> None:
+    periodic = PeriodicTasks(ground.metrics)
+    stack.push_async_callback(periodic.close)
+    forget = partial(
+        forget_old_keys,
+        ground.database.sessions,
+        keep_seconds=ground.settings.limits.idempotency_seconds,
+    )
+    periodic.start("idempotency keys", forget, every_seconds=FORGET_SECONDS)
 
 
 def _vital(database: Database, engines: Engines) -> Mapping[str, Check]:

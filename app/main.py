@@ -1,8 +1,11 @@
 """The application: reads top to bottom."""
 
-from fastapi import Depends, FastAPI
+from importlib.metadata import version
 
-from app import error_handlers, routes
+from fastapi import Depends, FastAPI
+from starlette.types import Lifespan
+
+from app import error_handlers, openapi, routes
 from app.catalog import Catalog
 from app.dependencies import caller
 from app.drain import Drain, DrainMiddleware
@@ -15,20 +18,33 @@ from app.settings import Settings
 def create_app(settings: Settings, catalog: Catalog, drain: Drain) -> FastAPI:
     """Build the application; nothing is opened before its lifespan starts."""
     metrics = Metrics()
+    app = bare_app(make_lifespan(settings, catalog, metrics))
+    openapi.serve(app)
+    app.add_middleware(DrainMiddleware, drain=drain)
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics)
+    error_handlers.register(app)
+    return app
+
+
+def bare_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """Build an application of nothing but the routes, each with one address in the document."""
     app = FastAPI(
         title="LoRA Inference API",
-        lifespan=make_lifespan(settings, catalog, metrics),
+        version=version("lora-inference-api"),
+        lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(DrainMiddleware, drain=drain)
-    app.add_middleware(ObservabilityMiddleware, metrics=metrics)
-    error_handlers.register(app)
     for prefix in routes.PREFIXES:
         for router in routes.API:
-            app.include_router(router, prefix=prefix, dependencies=[Depends(caller)])
+            app.include_router(
+                router,
+                prefix=prefix,
+                dependencies=[Depends(caller)],
+                include_in_schema=prefix == routes.prefix_in_document(router),
+            )
     for router in routes.OPEN:
         app.include_router(router)
     return app

@@ -1,11 +1,20 @@
 """Which router is served where; nothing else. All of `API` needs a key, `OPEN` does not."""
 
+from fastapi import APIRouter
+
 from app.api.chat.router import router as chat
+from app.api.completions.router import router as completions
 from app.api.files.router import router as files
 from app.api.fine_tunings.router import router as fine_tunings
 from app.api.health.router import router as health
 from app.api.models.router import router as models
+from app.api.responses.router import router as responses
 
 PREFIXES = ("/openai/v1", "/v1")
-API = (chat, files, fine_tunings, models)
+API = (chat, completions, files, fine_tunings, models, responses)
 OPEN = (health,)
+
+
+def prefix_in_document(router: APIRouter) -> str:
+    """Return the prefix at which Groq serves the router; the other one is an alias."""
+    return "/v1" if router is fine_tunings else "/openai/v1"

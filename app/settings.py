@@ -5,14 +5,28 @@ Variables are `LORA_API_` + the field's name, nested with `__` (`LORA_API_SERVER
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "LORA_API_"
 CLIENT_VARIABLES = frozenset({"LORA_API_BASE_URL", "LORA_API_KEY"})
 """Read by `lora-api adapters`, which may run beside a server."""
+
+
+FetchHost = Annotated[
+    str,
+    StringConstraints(pattern=r"^(\*|([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)$"),
+]
 
 
 class Group(BaseModel):
@@ -122,6 +136,85 @@ class LimitSettings(Group):
     batch_file_bytes: int = Field(
         200 << 20, ge=1, description="Largest uploaded batch input, in bytes."
     )
+    idempotency_seconds: int = Field(
+        86_400, ge=3600, description="How long an Idempotency-Key is remembered."
+    )
+
+
+class RateLimitSettings(Group):
+    storage_url: SecretStr | None = Field(
+        None,
+        description="Redis or Valkey that counts the limits of all replicas, "
+        "`redis://[user:password@]host:6379/0` (`rediss` with TLS). Unset: each process counts in "
+        "its memory.",
+    )
+    timeout_seconds: float = Field(
+        0.25, gt=0, description="How long a request waits for that server before it goes on."
+    )
+    retry_seconds: float = Field(
+        5.0, gt=0, description="How long processes count by themselves before they ask it again."
+    )
+
+    @model_validator(mode="after")
+    def storage_is_redis(self) -> Self:
+        if self.storage_url is not None and not _is_redis(self.storage_url.get_secret_value()):
+            raise ValueError(
+                "set LORA_API_RATE_LIMITS__STORAGE_URL to a URL with a host that begins with "
+                "redis://, rediss://, valkey:// or valkeys://"
+            )
+        return self
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_place = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return has_place and parts.scheme in ("redis", "rediss", "valkey", "valkeys")
+
+
+class AdmissionSettings(Group):
+    queue: float = Field(
+        2.0,
+        ge=0,
+        description="How much may wait for a model, as a multiple of what it runs at once: of "
+        "requests (`max_num_seqs`) and of prompt tokens (its KV cache). More is refused with a "
+        "503.",
+    )
+    reserve: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="Share of what a model runs at once that flex and batch leave free, and that "
+        "the performance tier has beyond a full queue.",
+    )
+
+
+class FetchSettings(Group):
+    schemes: tuple[Literal["https", "http"], ...] = Field(
+        ("https",), description="URL schemes that callers' URLs may have."
+    )
+    allowed_hosts: tuple[FetchHost, ...] = Field(
+        ("*",),
+        description="Hosts that callers' URLs may name: `*` is every public host; a host listed by "
+        "`name` or `name:port` may have a private address too. Empty: no URL is fetched.",
+    )
+    connect_seconds: float = Field(
+        5.0, gt=0, description="How long a fetch waits for a connection."
+    )
+    total_seconds: float = Field(
+        15.0, gt=0, description="How long a fetch may take in all, with its redirects."
+    )
+    image_bytes: int = Field(20 << 20, ge=1, description="Largest image fetched, in bytes.")
+    image_data_bytes: int = Field(
+        4 << 20, ge=1, description="Largest image in a `data:` URL, in bytes when decoded."
+    )
+    image_pixels: int = Field(33_000_000, ge=1, description="Largest image, in pixels.")
+    images_per_request: int = Field(5, ge=0, description="Images that one request may hold.")
+    images_bytes: int = Field(
+        32 << 20, ge=1, description="Bytes that all images of one request may have."
+    )
 
 
 class Settings(BaseSettings):
@@ -138,6 +231,9 @@ class Settings(BaseSettings):
     catalog: Path = Field(
         Path("catalog.yaml"), description="YAML file that lists the served models."
     )
+    plans: Path | None = Field(
+        None, description="YAML file of the plans with rate limits. Unset: nothing is limited."
+    )
     data_dir: Path = Field(
         Path(".data"), description="Local directory: embedded database and store, adapter cache."
     )
@@ -148,6 +244,9 @@ class Settings(BaseSettings):
     adapters: AdapterSettings = AdapterSettings()
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    fetch: FetchSettings = FetchSettings()
+    rate_limits: RateLimitSettings = RateLimitSettings()
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."

@@ -6,9 +6,11 @@ from starlette.requests import Request
 
 from app.adapters.service import AdapterService
 from app.api.chat.service import ChatService
+from app.api.completions.service import CompletionsService
 from app.api.files.service import FilesService
 from app.api.health.service import HealthService
 from app.api.models.service import ModelsService
+from app.api.responses.service import ResponsesService
 from app.auth.authenticator import Authenticator
 
 
@@ -19,9 +21,11 @@ class State(TypedDict):
     authenticator: Authenticator
     body_limit_bytes: int
     chat: ChatService
+    completions: CompletionsService
     files: FilesService
     health: HealthService
     models: ModelsService
+    responses: ResponsesService
 
 
 def get_state(request: Request) -> State:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -43,16 +43,11 @@ async def _disconnected(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Sends server-sent events; `frames` is closed at the end, at an error and on disconnect.
+    """Sends server-sent events; `frames` is closed at the end, at an error and on disconnect."""
 
-    `headers` are sent beside those that every stream has.
-    """
-
-    def __init__(
-        self, frames: AsyncGenerator[bytes, None], headers: Mapping[str, str] | None = None
-    ) -> None:
-        always = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(headers={**(headers or {}), **always}, media_type="text/event-stream")
+    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(headers=headers, media_type="text/event-stream")
         del self.headers["content-length"]
         self._frames = frames
 

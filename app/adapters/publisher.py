@@ -20,7 +20,8 @@ from adapters_registry.types import Artifact
 from app.adapters import repository
 from app.adapters.names import Alias, fine_tuned_model
 from app.db.tables import FineTuningRow
-from app.engine.base import ChatEngine, ChatJob, EngineError, Sampling
+from app.engine.base import ChatEngine, ChatJob, EngineError, Run, Sampling
+from app.idempotency.claim import NO_CLAIM, Claim
 from app.ids import new_id
 
 log = structlog.get_logger()
@@ -54,20 +55,27 @@ class AdapterPublisher:
         self._registry = registry
 
     async def publish(
-        self, alias: Alias, artifact: Artifact, engine: ChatEngine, origin: Origin
+        self,
+        alias: Alias,
+        artifact: Artifact,
+        engine: ChatEngine,
+        origin: Origin,
+        claim: Claim = NO_CLAIM,
     ) -> FineTuningRow:
         """Make the artifact the version that the alias stands for.
 
         Content that has this name already is stored again, activated, and its row returned.
-        **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded, EngineError.
+        **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded, EngineError; ApiError 409
+        where the claim is lost.
         """
         if (row := await self._activated(alias, artifact, origin)) is not None:
             await publish(self._store, artifact, row.stored_as)
+            await self._record(claim, row)
             return row
         id = new_id("ft")
         await self._try(artifact, engine)
         await publish(self._store, artifact, id)
-        return await self._named(id, alias, artifact, origin)
+        return await self._named(id, alias, artifact, origin, claim)
 
     async def withdraw(self, row: FineTuningRow) -> None:
         """Remove what a deleted row leaves: from engine and disk once unused, then the store.
@@ -88,18 +96,20 @@ class AdapterPublisher:
             await unpublish(self._store, row.stored_as)
 
     async def _named(
-        self, id: str, alias: Alias, artifact: Artifact, origin: Origin
+        self, id: str, alias: Alias, artifact: Artifact, origin: Origin, claim: Claim
     ) -> FineTuningRow:
         for attempts_left in (1, 0):
             row = _row(id, alias, artifact, origin)
             try:
                 async with self._sessions.begin() as session:
                     await repository.insert(session, row)
+                    await claim.record(session, id)
                 break
             except IntegrityError:
                 # The same content got this name in the meantime, and may have lost it again.
                 if (other := await self._activated(alias, artifact, origin)) is not None:
                     await self._take_back(id)
+                    await self._record(claim, other)
                     return other
                 if not attempts_left:
                     raise
@@ -119,18 +129,18 @@ class AdapterPublisher:
                 raise InvalidAdapter("digest_collision", message, param="name")
             return await repository.activate(session, row, input_file_id=origin.input_file_id)
 
+    async def _record(self, claim: Claim, row: FineTuningRow) -> None:
+        # After all else: an earlier failure is to be made good by the retry.
+        async with self._sessions.begin() as session:
+            await claim.record(session, row.id)
+
     async def _try(self, artifact: Artifact, engine: ChatEngine) -> None:
         pin = await self._cache.add(artifact)
         try:
             async with self._registry.lease(artifact.version) as lease:
-                job = ChatJob(
-                    request_id=new_id("req"),
-                    messages=CANARY,
-                    sampling=Sampling(temperature=0, max_tokens=CANARY_TOKENS),
-                    cache_salt=CANARY_SALT,
-                    adapter=lease.adapter,
-                )
-                async for _ in engine.chat(job):
+                sampling = Sampling(temperature=0, max_tokens=CANARY_TOKENS)
+                prompt = await engine.prepare(ChatJob(CANARY, sampling, CANARY_SALT))
+                async for _ in engine.generate(prompt, Run(new_id("req"), lease.adapter)):
                     pass
         except AdapterLoadFailed as error:
             message = f"The engine could not load this adapter for {engine.card.id}."

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -18,6 +19,9 @@ from app.adapters.withdrawals import Withdrawals
 from app.db.tables import BucketAdapterRow, FineTuningRow
 from app.engine.base import ChatEngine
 from app.errors import ApiError, invalid_request, model_not_found, not_found, overloaded
+from app.idempotency.claim import Claim
+from app.idempotency.creates import KeyedCreates
+from app.idempotency.request import CreateRequest
 
 log = structlog.get_logger()
 
@@ -61,26 +65,44 @@ class AdapterService:
         self._engines = engines
         self._upload_key = upload_key
         self._registering = KeyedLocks()
+        self._creates = KeyedCreates(sessions)
 
     async def register(
-        self, org_id: str, *, name: str, base_model: str, input_file_id: str
+        self,
+        org_id: str,
+        *,
+        name: str,
+        base_model: str,
+        input_file_id: str,
+        key: str | None = None,
     ) -> Version:
         """Check an uploaded adapter, try it on the engine, store it and give it a model id.
 
         The alias stands for it from now on. The same content under the same name answers with the
-        version that is there already. An organisation's registrations follow one another.
+        version that is there already. An organisation's registrations follow one another. An
+        idempotency key registers once and then answers with that version, as it is by then.
         **Raises:** ApiError, InvalidAdapter, StoreError, EngineError.
         """
         if not is_valid_name(name):
             raise invalid_request(f"`name` {NAME_RULE}", param="name", code="name_invalid")
         engine = self._lora_engine(base_model)
+        alias = Alias(base_model, org_id, name)
+        return await self._creates.once(
+            CreateRequest.of(org_id, key, "POST /fine_tunings", base_model, name, input_file_id),
+            partial(self._register, alias, engine, input_file_id),
+            partial(self._find, org_id),
+        )
+
+    async def _register(
+        self, alias: Alias, engine: ChatEngine, input_file_id: str, claim: Claim
+    ) -> Version:
+        org_id, origin = alias.org_id, Origin(input_file_id=input_file_id)
         key = await self._upload_key(org_id, input_file_id)
-        alias, origin = Alias(base_model, org_id, name), Origin(input_file_id=input_file_id)
         async with (
             self._turn_of(org_id),
             self._intake.unzipped(key, engine) as artifact,
         ):
-            row = await self._publisher.publish(alias, artifact, engine, origin)
+            row = await self._publisher.publish(alias, artifact, engine, origin, claim)
         log.info("adapter registered", org_id=org_id, id=row.id, model=row.fine_tuned_model)
         return Version(row, is_active=True)
 
@@ -107,9 +129,9 @@ class AdapterService:
         """Find a version by its `ft_` id, or an adapter in the bucket that was refused."""
         if not FINE_TUNING_ID.fullmatch(id):
             raise not_found("fine_tuning", id)
+        if (version := await self._find(org_id, id)) is not None:
+            return version
         async with self._sessions() as session:
-            if (row := await repository.by_id(session, org_id, id)) is not None:
-                return Version(row, await repository.is_current(session, row))
             refused = await bucket_repository.refused_by_id(session, org_id, id)
         if refused is None:
             raise not_found("fine_tuning", id)
@@ -190,6 +212,13 @@ class AdapterService:
                 raise not_found("fine_tuning", id)
         log.info("adapter deleted", org_id=org_id, id=id, model=row.fine_tuned_model)
         self._withdrawals.begin(row)
+
+    async def _find(self, org_id: str, id: str) -> Version | None:
+        async with self._sessions() as session:
+            row = await repository.by_id(session, org_id, id)
+            if row is None:
+                return None
+            return Version(row, await repository.is_current(session, row))
 
     async def _served(self, org_id: str, id: str) -> FineTuningRow:
         row = await self._registered(org_id, id)

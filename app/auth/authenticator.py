@@ -23,10 +23,11 @@ BAD_KEYS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The organisation behind a request, and the key it used."""
+    """The organisation behind a request, the key it used, and its plan if not the default."""
 
     org_id: str
     key_id: str
+    plan: str | None = None
 
 
 class Authenticator:
@@ -65,7 +66,7 @@ class Authenticator:
         if key is None or not hmac.compare_digest(key.hash, hash):
             self._bad.put(hash, None, now)
             raise InvalidApiKey
-        caller = Caller(org_id=key.org_id, key_id=key.id)
+        caller = Caller(org_id=key.org_id, key_id=key.id, plan=key.plan)
         self._good.put(hash, caller, now)
         return caller
 

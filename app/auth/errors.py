@@ -3,6 +3,8 @@
 AuthError
 ├── InvalidApiKey             missing, malformed, unknown or revoked: all alike
 ├── InvalidOrganizationName   breaks the pattern of names
+├── InvalidPlanName           breaks the pattern of names
+├── OrganizationNotFound      no organisation has this name
 ├── KeyNotFound               no key has this id
 └── SecretUnusable            the kept secret cannot be read, or is too short
 """
@@ -21,6 +23,22 @@ class InvalidOrganizationName(AuthError):
 
     def __init__(self, name: str) -> None:
         super().__init__("an organisation's name is 1 to 63 of a-z, 0-9 and -, not starting with -")
+        self.name = name
+
+
+class InvalidPlanName(AuthError):
+    """A plan's name must be 1 to 63 of `a-z`, `0-9`, `_` and `-`, beginning with the first two."""
+
+    def __init__(self, plan: str) -> None:
+        super().__init__("a plan's name is 1 to 63 of a-z, 0-9, _ and -, starting with a-z or 0-9")
+        self.plan = plan
+
+
+class OrganizationNotFound(AuthError):
+    """No organisation has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("no organisation has this name")
         self.name = name
 
 

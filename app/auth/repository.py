@@ -21,11 +21,21 @@ class ListedKey(NamedTuple):
 
 
 class ActiveKey(NamedTuple):
-    """A key that works."""
+    """A key that works, with its organisation's plan; None is the default plan."""
 
     id: str
     org_id: str
     hash: str
+    plan: str | None
+
+
+class ListedOrganization(NamedTuple):
+    """An organisation as an operator sees it; None is the default plan."""
+
+    id: str
+    name: str
+    plan: str | None
+    created_at: int
 
 
 async def ensure_organization(session: AsyncSession, name: str, *, now: int) -> str:
@@ -42,6 +52,21 @@ async def ensure_organization(session: AsyncSession, name: str, *, now: int) -> 
         # Another process made it since; the savepoint kept the rest of the transaction.
         return (await session.scalars(by_name)).one()
     return row.id
+
+
+async def list_organizations(session: AsyncSession) -> Sequence[ListedOrganization]:
+    """Return all organisations by name."""
+    row = OrganizationRow
+    columns = (row.id, row.name, row.plan, row.created_at)
+    rows = await session.execute(select(*columns).order_by(row.name))
+    return [ListedOrganization(*row) for row in rows]
+
+
+async def set_plan(session: AsyncSession, name: str, plan: str | None) -> bool:
+    """Give an organisation a plan, None for the default; tell whether it exists."""
+    row = OrganizationRow
+    statement = update(row).where(row.name == name).values(plan=plan).returning(row.id)
+    return (await session.scalar(statement)) is not None
 
 
 async def add_key(session: AsyncSession, org_id: str, *, hash: str, now: int) -> str:
@@ -73,7 +98,8 @@ async def revoke_key(session: AsyncSession, key_id: str, *, now: int) -> bool:
 
 async def find_active_key(session: AsyncSession, hash: str) -> ActiveKey | None:
     """Return the key of this hash, unless it is revoked."""
-    columns = (ApiKeyRow.id, ApiKeyRow.org_id, ApiKeyRow.hash)
-    statement = select(*columns).where(ApiKeyRow.hash == hash, ApiKeyRow.revoked_at.is_(None))
+    columns = (ApiKeyRow.id, ApiKeyRow.org_id, ApiKeyRow.hash, OrganizationRow.plan)
+    statement = select(*columns).join(OrganizationRow, OrganizationRow.id == ApiKeyRow.org_id)
+    statement = statement.where(ApiKeyRow.hash == hash, ApiKeyRow.revoked_at.is_(None))
     row = (await session.execute(statement)).one_or_none()
     return None if row is None else ActiveKey(*row)

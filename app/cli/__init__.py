@@ -2,11 +2,13 @@
 
 import typer
 
-from app.cli import adapters, keys, migrate, serve, settings
+from app.cli import adapters, keys, migrate, openapi, organizations, serve, settings
 
 main = typer.Typer(no_args_is_help=True, help="Serve LoRA adapters behind GroqCloud's API.")
 main.command("serve")(serve.serve)
 main.command("migrate")(migrate.migrate)
 main.command("settings")(settings.settings)
+main.command("openapi")(openapi.openapi)
 main.add_typer(keys.app, name="keys", help="API keys and the organisations they belong to.")
+main.add_typer(organizations.app, name="organizations", help="Organisations and their plans.")
 main.add_typer(adapters.app, name="adapters", help="Adapters and their versions, over HTTP.")

@@ -1,26 +1,21 @@
 """`lora-api keys`: mint, list and revoke API keys, directly on the configured database."""
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from app.auth.errors import AuthError
 from app.auth.repository import ListedKey
 from app.auth.secret import load_secret
 from app.auth.service import KeyService
+from app.cli.database import configured_database, run
 from app.cli.environment import read_settings
 from app.cli.formats import minute
-from app.db.engine import Database, database_url
-from app.db.errors import DatabaseError
-from app.db.migrate import migrate, verify_schema
 
-Result = TypeVar("Result")
 OrganizationOption = Annotated[str, typer.Option("--org", help="Name of the organisation.")]
 FilterOption = Annotated[
     str | None, typer.Option("--org", help="Name of one organisation. Default: all.")
@@ -38,7 +33,7 @@ def create(org: OrganizationOption) -> None:
             return (await keys.create(org)).text
 
     # The key alone on standard output, so that a script can capture it.
-    typer.echo(_run(mint()))
+    typer.echo(run(mint()))
     typer.echo("Keep it now: only its hash is stored.", err=True)
 
 
@@ -50,7 +45,7 @@ def list_(org: FilterOption = None) -> None:
         async with _key_service() as keys:
             return await keys.list(org)
 
-    Console().print(_table(_run(listed())))
+    Console().print(_table(run(listed())))
 
 
 @app.command()
@@ -61,30 +56,16 @@ def revoke(key_id: Annotated[str, typer.Argument(help="Id of the key, key_….")
         async with _key_service() as keys:
             await keys.revoke(key_id)
 
-    _run(end())
+    run(end())
     typer.echo(f"Revoked {key_id}.", err=True)
 
 
 @asynccontextmanager
 async def _key_service() -> AsyncIterator[KeyService]:
     settings = read_settings()
-    database = Database(database_url(settings.database, settings.data_dir))
-    is_embedded = settings.database.url is None
-    try:
-        # Nobody else prepares the embedded database; a shared one is migrated on purpose only.
-        await (migrate(database) if is_embedded else verify_schema(database))
+    async with configured_database(settings) as database:
         pepper = load_secret(settings.auth.secret, settings.data_dir)
         yield KeyService(database.sessions, pepper)
-    finally:
-        await database.close()
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        return asyncio.run(work)
-    except (AuthError, DatabaseError) as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _table(keys: Sequence[ListedKey]) -> Table:

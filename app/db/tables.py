@@ -31,12 +31,13 @@ class DeploymentRow(Base):
 
 
 class OrganizationRow(Base):
-    """A tenant."""
+    """A tenant. `plan` names its rate limits; null is the default plan, whichever that is."""
 
     __tablename__ = "organizations"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(String(63), unique=True)
+    plan: Mapped[str | None] = mapped_column(String(63))
     created_at: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -122,3 +123,21 @@ class BucketAdapterRow(Base):
     param: Mapped[str | None] = mapped_column(String(512))
     message: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class IdempotencyKeyRow(Base):
+    """A key under which a client may repeat a create; nothing of the request but its fingerprint.
+
+    Done once `object_id` is set, until then claimed by the attempt of `token` until
+    `claimed_until`. Both times are of the database's clock.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    object_id: Mapped[str | None] = mapped_column(Id)
+    token: Mapped[str] = mapped_column(String(32))
+    claimed_until: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[int] = mapped_column(BigInteger, index=True)

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 from typing import Any
 
+from vllm.config import StructuredOutputsConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 
@@ -20,6 +21,13 @@ CPU_KV_CACHE_BYTES = 1 << 30
 # Templates and tokenizers run in threads: with one, a long prompt would make all others wait.
 RENDERER_THREADS = 4
 
+CONSTRAINED_DECODING = {
+    # One backend for all: vLLM keeps the first one that a request needed, and others crash.
+    "backend": "xgrammar",
+    # Small models write line breaks between two values until their tokens are used up.
+    "disable_any_whitespace": True,
+}
+
 
 def engine_arguments(spec: ModelSpec) -> dict[str, Any]:
     """Return the keyword arguments of AsyncEngineArgs for this model.
@@ -29,16 +37,26 @@ def engine_arguments(spec: ModelSpec) -> dict[str, Any]:
     fixed = {**_identity(spec), **_lora(spec)}
     for name in spec.vllm:
         _check_allowed(spec, name, fixed)
-    return {**_defaults(), **spec.vllm, **fixed}
+    arguments = {**_defaults(), **spec.vllm, **fixed}
+    return {**arguments, "structured_outputs_config": _constrained_decoding(spec)}
 
 
 def build_engine_args(spec: ModelSpec) -> AsyncEngineArgs:
     """Return vLLM's checked arguments. **Raises:** EngineStartError."""
     arguments = engine_arguments(spec)
     try:
-        return AsyncEngineArgs(**arguments)
+        # The one argument of these that vLLM takes as an object only.
+        decoding = StructuredOutputsConfig(**arguments.pop("structured_outputs_config"))
+        return AsyncEngineArgs(structured_outputs_config=decoding, **arguments)
     except (TypeError, ValueError, OSError) as error:
         raise EngineStartError(f"model {spec.id}: vLLM refuses its arguments: {error}") from error
+
+
+def _constrained_decoding(spec: ModelSpec) -> dict[str, Any]:
+    wanted = spec.vllm.get("structured_outputs_config", {})
+    if not isinstance(wanted, dict):
+        raise EngineStartError(f"model {spec.id}: vllm.structured_outputs_config: not a mapping")
+    return {**CONSTRAINED_DECODING, **wanted}
 
 
 def _identity(spec: ModelSpec) -> dict[str, Any]:
@@ -48,6 +66,9 @@ def _identity(spec: ModelSpec) -> dict[str, Any]:
         "served_model_name": spec.id,
         "max_model_len": spec.context_window,
         "trust_remote_code": False,
+        "reasoning_parser": spec.chat.reasoning_parser or "",
+        # Callers' URLs are fetched by the service; of these domains there is none.
+        "allowed_media_domains": ["media.invalid"],
         # Our own Prometheus logger takes the place of vLLM's loggers; usage needs its clocks.
         "disable_log_stats": True,
     }

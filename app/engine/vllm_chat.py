@@ -7,13 +7,17 @@ layer is not used. Building and shutting down an engine block for seconds, so bo
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import vllm
 from prometheus_client import CollectorRegistry
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.parser import Parser
 from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.sampling_params import SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -22,32 +26,52 @@ from adapters_registry.host import AdapterHost
 from adapters_registry.types import LinearShapes
 from app.catalog import ModelSpec
 from app.engine.base import (
-    ChatDelta,
     ChatJob,
+    Delta,
     EngineDead,
     EngineStartError,
+    Job,
     ModelCard,
+    Prompt,
     PromptRefused,
+    Run,
+    TextJob,
 )
+from app.engine.control_tokens import ControlTokens, Hidden, unescaped
 from app.engine.fingerprint import fingerprint
 from app.engine.linear_shapes import linear_shapes
 from app.engine.metrics import EngineMetrics
 from app.engine.vllm_adapters import VllmAdapterHost, lora_request
 from app.engine.vllm_args import build_engine_args, engine_arguments
 from app.engine.vllm_metrics import stat_logger
+from app.engine.vllm_outputs import AnswerReader, ParsedBy
 from app.engine.vllm_translation import (
     REFUSED,
+    TEXT_REFUSED,
     chat_request,
     check_length,
-    finish_reason,
+    check_text,
     generate_errors,
     render_errors,
     room,
     sampling_params,
-    usage,
+    text_request,
 )
 
 SHUTDOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class VllmPrompt:
+    """A rendered job. `thinking` is what the engine's decoder must know of its reasoning."""
+
+    tokens: int
+    max_tokens: int
+    input: Any
+    parameters: SamplingParams
+    reader: AnswerReader
+    thinking: dict[str, Any]
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +88,12 @@ class VllmChatEngine:
     def __init__(self, spec: ModelSpec, parts: _Parts, metrics: EngineMetrics) -> None:
         self._llm = parts.llm
         self._renderer = parts.renderer
+        self._tokenizer = parts.llm.renderer.get_tokenizer()
+        self._control_tokens = ControlTokens(self._tokenizer)
         self._registry = parts.registry
         self._metrics = metrics
         self._model_defaults = parts.llm.model_config.get_diff_sampling_param()
-        self._card = _card(spec)
+        self._card = _card(spec, parts.llm)
         self._adapters = _adapter_host(spec, parts)
 
     @classmethod
@@ -94,32 +120,35 @@ class VllmChatEngine:
     def adapters(self) -> AdapterHost | None:
         return self._adapters
 
-    async def chat(self, job: ChatJob) -> AsyncIterator[ChatDelta]:
-        """Generate an answer. Closing or cancelling the iterator aborts it in the engine.
+    async def prepare(self, job: Job) -> VllmPrompt:
+        """Render and tokenize a job; takes nothing from the engine yet.
+
+        **Raises:** PromptTooLong, PromptRefused, EngineOverloaded.
+        """
+        check_length(job, self._card.context_window)
+        if isinstance(job, ChatJob):
+            return await self._prepare_chat(job)
+        return await self._prepare_text(job)
+
+    async def generate(self, prompt: Prompt, run: Run) -> AsyncIterator[Delta]:
+        """Generate an answer, once for each prompt. Closing or cancelling aborts it.
 
         **Raises:** EngineError and its kinds, before the first delta where the request is at fault.
         """
-        prompt = await self._render(job)
-        parameters = sampling_params(
-            job,
-            max_tokens=self._max_tokens(job, len(prompt["prompt_token_ids"])),
-            model_defaults=self._model_defaults,
-        )
-        lora = None if job.adapter is None else lora_request(job.adapter)
+        assert isinstance(prompt, VllmPrompt), "an engine runs what it prepared itself"
         outputs = self._llm.generate(
-            prompt, parameters, job.request_id, lora_request=lora, priority=job.priority
+            prompt.input,
+            prompt.parameters,
+            run.request_id,
+            lora_request=None if run.adapter is None else lora_request(run.adapter),
+            priority=run.priority,
+            **prompt.thinking,
         )
-        completion_tokens = 0
         with generate_errors():
             async with aclosing(outputs):
                 async for output in outputs:
-                    (piece,) = output.outputs
-                    completion_tokens += len(piece.token_ids)
-                    if output.finished:
-                        reason = finish_reason(piece.finish_reason)
-                        yield ChatDelta(piece.text, reason, usage(output, completion_tokens))
-                    elif piece.text:
-                        yield ChatDelta(piece.text)
+                    if (delta := prompt.reader.read(output)) is not None:
+                        yield delta
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""
@@ -133,23 +162,119 @@ class VllmChatEngine:
         self._metrics.remove(self._registry)
         await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)
 
-    async def _render(self, job: ChatJob) -> Any:
-        check_length(job, self._card.context_window)
-        request = chat_request(job)
+    async def _prepare_text(self, job: TextJob) -> VllmPrompt:
+        check_text(job, self._llm.model_config.get_vocab_size())
+        request = text_request(job)
+        with render_errors(TEXT_REFUSED):
+            rendered = await self._renderer.render_completion(request)
+        prompt = _only(rendered, TEXT_REFUSED)
+        text = job.prompt if isinstance(job.prompt, str) else prompt.get("prompt", "")
+        return replace(self._prompt(job, request, prompt, None), text=text if job.echo else "")
+
+    async def _prepare_chat(self, job: ChatJob) -> VllmPrompt:
+        hidden = self._control_tokens.hide([unescaped(job.messages), _tools(job)])
+        request = chat_request(job if hidden is None else _with_text(job, hidden))
+        prompt = await self._rendered(request)
+        if hidden is not None:
+            prompt = await asyncio.to_thread(self._with_literals, prompt, hidden)
+            request = self._constrained(chat_request(job))
+        parser = self._parser(job, request)
+        request.stream = job.stream or parser is not None
+        return self._prompt(job, request, prompt, parser)
+
+    async def _rendered(self, request: ChatCompletionRequest) -> Any:
         with render_errors():
             rendered = await self._renderer.render_chat(request)
         if isinstance(rendered, ErrorResponse):
             raise PromptRefused(REFUSED)
-        _, (prompt,) = rendered
-        return prompt
+        return _only(rendered[1])
 
-    def _max_tokens(self, job: ChatJob, prompt_tokens: int) -> int:
-        return room(
+    def _constrained(self, request: ChatCompletionRequest) -> ChatCompletionRequest:
+        """Hold an answer to the tools as they are, not to those that were shown in their place.
+
+        **Source:** the end of vllm.renderers.online_renderer.OnlineRenderer.preprocess_chat (0.32).
+        """
+        cls = self._renderer.parser
+        if cls is None:
+            return request
+        always = cls.always_adjust_request or cls.reasoning_parser_cls is not None
+        if not always and request.tool_choice == "none":
+            return request
+        adjusted: ChatCompletionRequest = self._new_parser(cls, request).adjust_request(request)
+        return adjusted
+
+    def _with_literals(self, prompt: Any, hidden: Hidden) -> Any:
+        if prompt["type"] != "token" or "prompt" not in prompt:
+            raise PromptRefused("A message holds a control token that this model cannot take.")
+        tokens = self._control_tokens.tokens(prompt["prompt"], hidden)
+        return {**prompt, "prompt_token_ids": tokens, "prompt": ""}
+
+    def _parser(self, job: ChatJob, request: ChatCompletionRequest) -> Parser | None:
+        cls = self._renderer.parser
+        if cls is None or not (job.tool_use or (self._card.reasons and job.split_reasoning)):
+            return None
+        return self._new_parser(cls, request)
+
+    def _new_parser(self, cls: type[Parser], request: ChatCompletionRequest) -> Parser:
+        return cls(
+            self._tokenizer,
+            request.tools,
+            chat_template_kwargs=self._renderer.effective_chat_template_kwargs(request),
+            model_config=self._llm.model_config,
+        )
+
+    def _prompt(
+        self,
+        job: Job,
+        request: ChatCompletionRequest | CompletionRequest,
+        prompt: Any,
+        parser: Parser | None,
+    ) -> VllmPrompt:
+        tokens = prompt["prompt_token_ids"]
+        max_tokens = room(
             self._card.context_window,
-            prompt_tokens,
+            len(tokens),
             wanted=job.sampling.max_tokens,
             most=self._card.max_completion_tokens,
         )
+        parameters = sampling_params(
+            request, max_tokens=max_tokens, model_defaults=self._model_defaults
+        )
+        return VllmPrompt(
+            len(tokens),
+            max_tokens,
+            prompt,
+            parameters,
+            *self._reading(job, request, tokens, parser),
+        )
+
+    def _reading(
+        self,
+        job: Job,
+        request: ChatCompletionRequest | CompletionRequest,
+        tokens: list[int],
+        parser: Parser | None,
+    ) -> tuple[AnswerReader, dict[str, Any]]:
+        if not isinstance(request, ChatCompletionRequest) or not isinstance(job, ChatJob):
+            return AnswerReader(None, logprobs=job.sampling.logprobs), {}
+        reader = AnswerReader(
+            None if parser is None else ParsedBy(parser, request),
+            keep_raw=bool(job.tool_use or job.response_format),
+            logprobs=job.sampling.logprobs,
+        )
+        return reader, self._thinking(request, tokens, parser)
+
+    def _thinking(
+        self, request: ChatCompletionRequest, tokens: list[int], parser: Parser | None
+    ) -> dict[str, Any]:
+        """Tell the engine when constraints begin: after the thoughts, where there are any."""
+        thinking: dict[str, Any] = {
+            "reasoning_ended": request.resolve_reasoning_ended(parser, tokens)
+        }
+        if parser is not None and parser.reasoning_parser is not None:
+            kwargs = self._renderer.effective_chat_template_kwargs(request)
+            thinking["reasoning_parser_kwargs"] = {"chat_template_kwargs": kwargs}
+        return thinking
 
 
 def _build(spec: ModelSpec) -> _Parts:
@@ -165,16 +290,21 @@ def _build(spec: ModelSpec) -> _Parts:
     except Exception as error:
         # Starting runs all of vLLM's and the model's loading code: any error may come out of it.
         raise EngineStartError(f"model {spec.id}: vLLM cannot serve it: {error}") from error
-    return _Parts(llm, _build_renderer(llm), shapes, registry)
+    return _Parts(llm, _build_renderer(spec, llm), shapes, registry)
 
 
-def _build_renderer(llm: AsyncLLM) -> OnlineRenderer:
+def _build_renderer(spec: ModelSpec, llm: AsyncLLM) -> OnlineRenderer:
+    template = spec.chat.template
     renderer = OnlineRenderer(
         model_config=llm.model_config,
         renderer=llm.renderer,
         request_logger=None,
-        chat_template=None,
+        chat_template=None if template is None else template.read_text(),
         chat_template_content_format="auto",
+        enable_auto_tools=spec.chat.tool_parser is not None,
+        tool_parser=spec.chat.tool_parser,
+        reasoning_parser=spec.chat.reasoning_parser,
+        exclude_tools_when_tool_choice_none=True,
     )
     renderer.warmup()
     return renderer
@@ -194,7 +324,7 @@ def _adapter_host(spec: ModelSpec, parts: _Parts) -> VllmAdapterHost | None:
     return VllmAdapterHost(parts.llm, spec.lora, parts.shapes)
 
 
-def _card(spec: ModelSpec) -> ModelCard:
+def _card(spec: ModelSpec, llm: AsyncLLM) -> ModelCard:
     return ModelCard(
         id=spec.id,
         owned_by=spec.owned_by,
@@ -203,4 +333,37 @@ def _card(spec: ModelSpec) -> ModelCard:
         fingerprint=fingerprint(
             spec.source, spec.revision, vllm.__version__, engine_arguments(spec)
         ),
+        max_running=llm.vllm_config.scheduler_config.max_num_seqs,
+        cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or spec.context_window,
+        takes_tools=spec.chat.tool_parser is not None,
+        takes_images=_takes_images(llm),
+        tells_logprobs=spec.chat.logprobs,
+        reasons=spec.chat.reasoning_parser is not None,
+        reasoning_efforts=spec.chat.reasoning_efforts,
     )
+
+
+def _takes_images(llm: AsyncLLM) -> bool:
+    if not llm.model_config.supports_multimodal_inputs:
+        return False
+    limits = llm.renderer.get_mm_processor().info.allowed_mm_limits
+    return bool(limits.get("image", 0))
+
+
+def _tools(job: ChatJob) -> Any:
+    return () if job.tool_use is None else job.tool_use.tools
+
+
+def _with_text(job: ChatJob, hidden: Hidden) -> ChatJob:
+    messages, tools = hidden.value
+    if job.tool_use is None:
+        return replace(job, messages=messages)
+    return replace(job, messages=messages, tool_use=replace(job.tool_use, tools=tools))
+
+
+def _only(prompts: Any, words: str = REFUSED) -> Any:
+    """Return the one prompt that a job renders to. **Raises:** PromptRefused."""
+    if isinstance(prompts, ErrorResponse):
+        raise PromptRefused(words)
+    (prompt,) = prompts
+    return prompt

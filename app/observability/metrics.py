@@ -41,7 +41,7 @@ class Metrics:
         )
         self._tokens = Counter(
             "lora_api_tokens",
-            "Tokens of finished requests: prompt, cached (part of prompt), completion.",
+            "Tokens: prompt, cached (part of prompt), completion; also of requests cut short.",
             ["model", "kind"],
             registry=self.registry,
         )
@@ -79,6 +79,11 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self._limit_storage_failures = Counter(
+            "lora_api_limit_storage_failures",
+            "Calls to the server of rate limits that failed; each process then counts by itself.",
+            registry=self.registry,
+        )
         self._background_failures = Counter(
             "lora_api_background_failures",
             "Rounds of background work that failed.",
@@ -106,6 +111,11 @@ class Metrics:
         self._tokens.labels(model, "cached").inc(usage.cached_tokens)
         self._tokens.labels(model, "completion").inc(usage.completion_tokens)
 
+    def abandoned(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count the tokens of a generation that did not come to its end."""
+        self._tokens.labels(model, "prompt").inc(prompt_tokens)
+        self._tokens.labels(model, "completion").inc(completion_tokens)
+
     def adapter_loaded(self, version: AdapterVersion, tier: Tier, seconds: float) -> None:
         """Count a load and how long fetching and loading took."""
         self._loads.labels(version.base_model, tier).inc()
@@ -119,6 +129,10 @@ class Metrics:
     def fetch_refused(self, reason: RefusalReason) -> None:
         """Count an adapter that could not be downloaded whole and right."""
         self._refused_fetches.labels(reason).inc()
+
+    def limit_storage_failed(self) -> None:
+        """Count a call to the server of rate limits that failed."""
+        self._limit_storage_failures.inc()
 
     def swept(self, kind: str, count: int) -> None:
         """Count what a sweep removed."""

@@ -1,4 +1,8 @@
-"""Pure-ASGI middleware: gives each request an id, counts it and writes its access log line."""
+"""Pure-ASGI middleware: gives each request an id, counts it and writes its access log line.
+
+It also adds the headers that any part of the request's life has put by for the response, so that
+an error carries them as well as an answer.
+"""
 
 import time
 
@@ -12,7 +16,7 @@ log = structlog.get_logger("access")
 
 
 class ObservabilityMiddleware:
-    """Sets `scope["state"]["request_id"]` and the `x-request-id` header."""
+    """Sets `request_id` and `response_headers` in `scope["state"]`, and sends both."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -23,14 +27,17 @@ class ObservabilityMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
+        put_by: dict[str, str] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, response_headers=put_by)
         status, started = 500, time.perf_counter()
 
         async def observed_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                added = {**put_by, "x-request-id": request_id}.items()
+                raw = ((name.encode(), value.encode()) for name, value in added)
+                message["headers"] = [*message["headers"], *raw]
             await send(message)
 
         self._metrics.request_started()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -62,6 +63,60 @@ async def test_a_wait_for_a_place_ends_in_exceeded_capacity_and_leaves_no_trace(
         host = registry.stats().hosts[BASE]
         assert (host.residents.waiting, host.turns) == (0, (0, 0, 0))
     await registry.close()
+
+
+async def test_who_does_not_wait_is_refused_at_once_and_nothing_is_fetched(world):
+    holders = await world.hold_all(*world.versions[:2])
+    with pytest.raises(AdapterCapacityExceeded):
+        async with world.registry.lease(world.versions[2], wait_seconds=0):
+            pass
+    assert world.stats().turns == (2, 0, 2)
+    assert not world.is_on_disk(world.versions[2])
+    await release(*holders)
+
+
+async def test_who_does_not_wait_still_has_the_adapter_fetched_and_a_place_made_for_it(world):
+    for version in world.versions[:3]:
+        await world.touch(version)
+    async with world.registry.lease(world.versions[3], wait_seconds=0) as lease:
+        assert lease.tier is Tier.STORE
+    assert len(world.host.unloads) == 1
+
+
+async def test_who_does_not_wait_takes_the_turn_of_nobody_who_does(world):
+    """A turn that is free for the asking runs at once, also while others wait for a slot."""
+    holders = await world.hold_all(*world.versions[:2])
+    waiting = await world.wait_for_turn(world.versions[2])
+    served = []
+    for version in world.versions[:3]:
+        with suppress(AdapterCapacityExceeded):
+            async with world.registry.lease(version, wait_seconds=0) as lease:
+                served.append(lease.adapter.version)
+    # One of the two was closed for the one that waits.
+    assert served in ([world.versions[0]], [world.versions[1]])
+    assert not waiting.lease.done()
+    await holders[0].release()
+    await waiting.held()
+    await release(waiting, holders[1])
+
+
+async def test_who_does_not_wait_is_refused_where_the_turn_was_taken_during_the_fetch(world):
+    for version in world.versions[:2]:
+        await world.touch(version)
+    with closed(world.store.open):
+        late = asyncio.create_task(_taken_without_waiting(world, world.versions[2]))
+        await until(lambda: world.store.gets[artifact_key("2", WEIGHTS_FILE)])
+        holders = await world.hold_all(*world.versions[:2])
+    assert not await late
+    await release(*holders)
+
+
+async def _taken_without_waiting(world, version):
+    try:
+        async with world.registry.lease(version, wait_seconds=0):
+            return True
+    except AdapterCapacityExceeded:
+        return False
 
 
 async def test_who_goes_away_while_waiting_for_a_turn_leaves_no_trace(world):

@@ -50,8 +50,12 @@ class TurnsMachine(RuleBasedStateMachine):
     def arrive(self, flow: int, number: int) -> None:
         for _ in range(number):
             turn = self.turns.take(flow)
+            is_free = self.turns.is_free(flow)
+            nobody_waits = not self.of(is_running=False)
             self.requests[turn] = next(self.order)
             self.turns.join(turn)
+            assert turn.is_running or not is_free
+            assert is_free or not (nobody_waits and turn.is_running)
 
     @precondition(lambda self: self.requests)
     @rule(pick=picks)

@@ -28,10 +28,12 @@ from app.errors import (
     from_domain,
     invalid_api_key,
     invalid_request,
+    json_validate_failed,
     model_not_found,
     not_found,
     overloaded,
     shortened,
+    tool_use_failed,
     unknown_url,
 )
 
@@ -46,6 +48,32 @@ def test_absent_fields_are_left_out_of_the_envelope() -> None:
             "code": "invalid_api_key",
         }
     }
+
+
+def test_extra_fields_stand_in_the_envelope_beside_the_others() -> None:
+    error = ApiError(400, "No.", extra={"schema_path": "/a", "schema_kind": None})
+    assert error.envelope()["error"] == {
+        "message": "No.",
+        "type": "invalid_request_error",
+        "schema_path": "/a",
+    }
+
+
+def test_a_failed_generation_is_sent_along_even_when_it_is_empty() -> None:
+    assert json_validate_failed("").envelope()["error"] == {
+        "message": "Failed to generate JSON. Please adjust your prompt. "
+        "See 'failed_generation' for more details.",
+        "type": "invalid_request_error",
+        "code": "json_validate_failed",
+        "failed_generation": "",
+    }
+
+
+def test_a_call_that_failed_says_so_in_groqs_words() -> None:
+    error = tool_use_failed("<function=a>")
+    assert error.message.startswith("Failed to call a function. Please adjust your prompt.")
+    assert (error.status, error.code) == (400, "tool_use_failed")
+    assert error.extra == {"failed_generation": "<function=a>"}
 
 
 def test_the_body_is_ascii_whatever_text_it_repeats() -> None:

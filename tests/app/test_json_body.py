@@ -9,11 +9,12 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import error_handlers
 from app.errors import ApiError
-from app.json_body import MAX_DEPTH, MAX_KEYS, MAX_VALUES, json_body, parse
+from app.json_body import MAX_DEPTH, MAX_KEYS, MAX_VALUES, JsonBody, json_body, parse
 from tests.stopwatch import cpu_time
 
 LIMIT = 1_000
@@ -215,3 +216,17 @@ def test_a_flood_of_values_is_refused_before_it_is_built(unit: bytes) -> None:
 def test_separators_inside_a_text_are_no_values() -> None:
     text = '[{,"\\' * MAX_VALUES
     assert parse(Anything, json.dumps({"value": text}).encode()).value == text
+
+
+@pytest.mark.parametrize("count", [10, 120_000])
+async def test_reading_a_large_body_takes_no_time_of_other_requests(count: int) -> None:
+    body = b'{"value": [' + b"[1]," * count + b"0]}"
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body}
+
+    scope: Scope = {"type": "http", "headers": [], "state": {"body_limit_bytes": len(body)}}
+    with cpu_time() as in_loop:
+        read = await JsonBody(Anything, b"")(Request(scope, receive))
+    assert len(read.value) == count + 1
+    assert in_loop.seconds < 0.02

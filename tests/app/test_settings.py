@@ -49,3 +49,27 @@ def test_the_clients_own_variables_may_stand_beside(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("LORA_API_BASE_URL", "http://127.0.0.1:8000")
 
     assert Settings().server.port == 8000
+
+
+@pytest.mark.parametrize(
+    "url", ["memcached://host:1", "redis://", "hunter2", "redis://user:hunter2@host:port"]
+)
+def test_a_limit_storage_that_cannot_be_used_is_refused_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LORA_API_RATE_LIMITS__STORAGE_URL", url)
+
+    with pytest.raises(ValidationError, match="set LORA_API_RATE_LIMITS__STORAGE_URL") as caught:
+        Settings()
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "valkey", "valkeys"])
+def test_redis_and_valkey_are_limit_storages(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("LORA_API_RATE_LIMITS__STORAGE_URL", f"{scheme}://user:hunter2@host:6379/0")
+
+    settings = Settings()
+
+    assert settings.rate_limits.storage_url is not None
+    assert "hunter2" not in repr(settings)

@@ -101,18 +101,6 @@ async def test_a_stream_is_sent_whole_and_closed(wire: Wire) -> None:
     assert [body["more_body"] for body in bodies] == [True, True, False]
 
 
-async def test_a_stream_takes_further_headers_and_keeps_its_own(wire: Wire) -> None:
-    async def frames() -> AsyncGenerator[bytes, None]:
-        yield b"a"
-
-    further = {"x-adapter-tier": "disk", "cache-control": "public"}
-    await EventStream(frames(), further)(SCOPE, wire.receive, wire.send)
-    headers = dict(wire.sent[0]["headers"])
-    assert headers[b"x-adapter-tier"] == b"disk"
-    assert headers[b"cache-control"] == b"no-cache"
-    assert b"content-length" not in headers
-
-
 async def test_a_stream_is_closed_while_it_waits_for_its_next_frame(wire: Wire) -> None:
     closed = asyncio.Event()
 

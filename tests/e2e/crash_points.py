@@ -38,9 +38,10 @@ from adapters_registry.testing import RecordingHost
 from adapters_registry.types import LoadedAdapter
 from app.adapters import repository
 from app.db.tables import FineTuningRow
-from app.engine.base import ChatDelta, ChatJob, EngineDead, ModelCard, Usage
+from app.engine.base import Delta, EngineDead, Job, ModelCard, Prompt, Run, Usage
 from app.errors import ApiError
 from tests.adapters_registry.adapters import SHAPES, lora_tensors, write_adapter
+from tests.app.inference.stubs import StubPrompt
 from tests.e2e.replica import GRACE_SECONDS, Replica, Told, running_replica
 
 BASE = "base"
@@ -68,12 +69,16 @@ class HashingEngine:
         self.adapters = SteppingHost(step)
         self._step = step
 
-    async def chat(self, job: ChatJob) -> AsyncIterator[ChatDelta]:
+    async def prepare(self, job: Job) -> StubPrompt:
+        return StubPrompt(job)
+
+    async def generate(self, prompt: Prompt, run: Run) -> AsyncIterator[Delta]:
         self._step(EngineDead("gone"))
-        assert job.adapter is not None
-        assert job.adapter in self.adapters.known.values()
-        text = artifact_digest(job.adapter.path)
-        yield ChatDelta(text, "stop", Usage(1, 1, 0, 0.0, 0.0, 0.0))
+        assert run.adapter is not None
+        assert run.adapter in self.adapters.known.values()
+        usage = Usage(1, 1, 0, 0.0, 0.0, 0.0)
+        text = artifact_digest(run.adapter.path)
+        yield Delta(text, finish_reason="stop", usage=usage)
 
     async def check(self) -> None:
         return None

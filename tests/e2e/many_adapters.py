@@ -352,7 +352,7 @@ def resident_bytes() -> int:
 
 
 async def _answer(tiny: TinyEngine, prompt: str, adapter: LoadedAdapter | None = None) -> str:
-    return await tiny.text(tiny.job(prompt, adapter=adapter, sampling=SAMPLING))
+    return await tiny.text(tiny.job(prompt, sampling=SAMPLING), adapter)
 
 
 def _rank(number: int) -> int:

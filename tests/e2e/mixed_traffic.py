@@ -58,8 +58,8 @@ class Traffic:
         if version is None:
             return await self.tiny.text(self.tiny.job(prompt, sampling=SAMPLING))
         async with self.registry.lease(version) as lease:
-            job = self.tiny.job(prompt, adapter=lease.adapter, sampling=SAMPLING)
-            return await self.tiny.text(job)
+            job = self.tiny.job(prompt, sampling=SAMPLING)
+            return await self.tiny.text(job, lease.adapter)
 
     async def together(self, requests: list[Request]) -> list[str]:
         turn = asyncio.Semaphore(AT_ONCE)

@@ -30,13 +30,19 @@ from app.adapters.sweeper import Sweeper
 from app.adapters.withdrawals import Withdrawals
 from app.api.chat.schemas import ChatCompletionRequest
 from app.api.chat.service import ChatService
+from app.auth.authenticator import Caller
 from app.auth.repository import ensure_organization
 from app.db.engine import Database
 from app.db.migrate import migrate
 from app.db.tables import FineTuningRow
 from app.engine.base import ChatEngine
 from app.ids import new_id
+from app.inference.admission import BoundedAdmission
+from app.inference.context import RequestContext
+from app.inference.serving import Inference, Ports
+from app.limits.limiter import make_rate_limits
 from app.observability.metrics import Metrics
+from tests.app.inference.stubs import StubImages
 
 GRACE_SECONDS = 3600.0
 WAIT_SECONDS = 120.0
@@ -96,9 +102,11 @@ class Replica:
             "max_tokens": tokens,
         }
         request = ChatCompletionRequest.model_validate(body)
-        answer = await self.chat.complete(self.org_id, new_id("req"), request)
-        text = answer.content.choices[0].message.content
-        return Told(text, answer.content.model, answer.headers.get("x-adapter-digest"))
+        context = RequestContext(Caller(self.org_id, "key_1"), new_id("req"))
+        answer = await self.chat.complete(context, request)
+        text = answer.choices[0].message.content
+        assert text is not None
+        return Told(text, answer.model, context.headers.get("x-adapter-digest"))
 
     async def rows(self) -> Sequence[FineTuningRow]:
         """Return every registered version."""
@@ -177,8 +185,17 @@ def _service(
 
 
 def _chat(parts: Parts) -> ChatService:
-    resolver = ModelResolver(parts.engines, parts.sessions)
-    return ChatService(resolver, parts.registry, lambda org: f"salt of {org}", Metrics())
+    ports = Ports(
+        resolver=ModelResolver(parts.engines, parts.sessions),
+        adapters=parts.registry,
+        limits=make_rate_limits(
+            None, Metrics(), storage_url=None, timeout_seconds=1, retry_seconds=1
+        ),
+        admission=BoundedAdmission([each.card for each in parts.engines.values()], queue=64),
+        observer=Metrics(),
+        salt=lambda org: f"salt of {org}",
+    )
+    return ChatService(Inference(ports), StubImages())
 
 
 def _sweeper(parts: Parts, work_dir: Path, clock: Callable[[], float]) -> Sweeper:

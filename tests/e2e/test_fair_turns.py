@@ -78,8 +78,8 @@ class Rush:
 
     async def _answer(self, adapter: LoadedAdapter, tokens: int) -> float:
         """Return when the first token came."""
-        job = self.tiny.job(adapter=adapter, sampling=replace(GREEDY, max_tokens=tokens))
-        times = [perf_counter() async for _ in self.tiny.engine.chat(job)]
+        job = self.tiny.job(sampling=replace(GREEDY, max_tokens=tokens))
+        times = [perf_counter() async for _ in self.tiny.generate(job, adapter)]
         return times[0]
 
 

@@ -18,9 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from adapters_registry.types import AdapterVersion, Digest, LoadedAdapter
 from app.catalog import Catalog, LoraSpec, ModelSpec
-from app.engine.base import ChatEngine, ChatJob, Sampling
+from app.engine.base import ChatEngine, ChatJob, Run, Sampling
 from app.engine.factory import start_engines
 from deploy.quickstart.styles import PIRATE
+from tests.fixtures.engines import generate as answered
 from tests.fixtures.engines import import_vllm
 
 pytestmark = pytest.mark.engine
@@ -159,15 +160,10 @@ async def answers(
 
 
 async def ask(engine: ChatEngine, text: str, adapter: LoadedAdapter | None) -> str:
-    job = ChatJob(
-        request_id=f"{'pirate' if adapter else 'base'}: {text}",
-        messages=conversation(text),
-        sampling=Sampling(temperature=0.0, max_tokens=NEW_TOKENS),
-        cache_salt="equality",
-        adapter=adapter,
-        stream=False,
-    )
-    return "".join([delta.text async for delta in engine.chat(job)])
+    sampling = Sampling(temperature=0.0, max_tokens=NEW_TOKENS)
+    job = ChatJob(conversation(text), sampling, cache_salt="equality", stream=False)
+    run = Run(f"{'pirate' if adapter else 'base'}: {text}", adapter)
+    return "".join([delta.text async for delta in answered(engine, job, run)])
 
 
 @pytest.fixture(scope="module")

@@ -1,284 +1,295 @@
 """Chat completions without HTTP: from a checked request to an answer or to a stream's bytes.
 
-Owns the order of things: resolve the model, check its limits, lease the adapter, generate, shape.
-The lease and the engine's iterator live exactly as long as the generation, however it ends.
+What a request asks is put as a Conversation, which inference serves; shapes are made here.
 """
 
-import hashlib
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 
-from adapters_registry.errors import RegistryError
-from adapters_registry.types import AdapterVersion, Lease
-from app.adapters.resolver import ResolvedModel
-from app.api.chat.messages import prompt
-from app.api.chat.schemas import (
-    SERVICE_TIER,
+from app.api.chat.completion import (
+    CalledFunction,
     ChatCompletion,
     ChatCompletionMessage,
-    ChatCompletionRequest,
     Choice,
-    CompletionUsage,
-    XGroq,
+    Logprobs,
+    MessageToolCall,
+    WireFinishReason,
 )
-from app.api.chat.stream import ChunkEncoder, error_event
+from app.api.chat.documents import with_documents
+from app.api.chat.messages import prompt
+from app.api.chat.response_format import wanted
+from app.api.chat.schemas import ChatCompletionRequest
+from app.api.chat.stream import ChunkEncoder
 from app.engine.base import (
-    ChatDelta,
-    ChatJob,
-    EngineDead,
-    EngineError,
+    Delta,
     FinishReason,
+    ModelCard,
     Sampling,
+    TokenLogprob,
+    ToolCall,
+    ToolUse,
     Usage,
 )
-from app.errors import ApiError, from_domain, invalid_request
+from app.errors import ApiError
+from app.groq_fields import CompletionUsage, XGroq
+from app.inference.context import RequestContext
+from app.inference.conversation import Conversation, FieldNames, checked
+from app.inference.serving import Inference, Served
+from app.sse import error_event
 
 log = structlog.get_logger(__name__)
 
-Content = TypeVar("Content")
-
-
-class Resolver(Protocol):
-    """Finds what answers to a model id."""
-
-    async def resolve(self, org_id: str, model: str) -> ResolvedModel: ...
-
-
-class AdapterLeases(Protocol):
-    """Gives the right to use an adapter (adapters_registry.registry.AdapterRegistry)."""
-
-    def lease(self, version: AdapterVersion) -> AbstractAsyncContextManager[Lease]: ...
-
-
-class GenerationObserver(Protocol):
-    """Is told of each generation; `model` is a base model's id."""
-
-    def first_token(self, model: str, seconds: float) -> None: ...
-
-    def generated(self, model: str, usage: Usage) -> None: ...
-
-    def leased(self, lease: Lease) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[Content]):
-    """What a request gets. `headers` say which adapter answers; a base model has none."""
+class _Answering:
+    """One request that is being answered."""
 
-    content: Content
-    headers: Mapping[str, str]
-
-
-@dataclass(slots=True)
-class _Generation:
-    """One request that was found answerable; `request_id` and `seed` are the caller's to see.
-
-    `lease` is the adapter's, from when it was got, also after it has ended.
-    """
-
-    model: ResolvedModel
-    job: ChatJob
-    request_id: str
+    context: RequestContext
+    request: ChatCompletionRequest
     seed: int
     id: str
     created: int
-    started: float
-    lease: Lease | None = None
 
     @property
-    def headers(self) -> dict[str, str]:
-        return {} if self.lease is None else _lease_headers(self.lease)
+    def by_function(self) -> bool:
+        """Whether the caller uses the deprecated form of tools."""
+        return bool(self.request.functions)
+
+    @property
+    def shows_reasoning(self) -> bool:
+        is_hidden = self.request.reasoning_format == "hidden"
+        return not is_hidden and self.request.include_reasoning is not False
+
+
+class ImageIntake(Protocol):
+    """Fetches and checks the images of a conversation (app.inference.images)."""
+
+    async def taken_in(
+        self, messages: Sequence[dict[str, Any]], card: ModelCard
+    ) -> list[dict[str, Any]]: ...
 
 
 class ChatService:
-    """Answers chat requests. `salt` gives an organisation's prefix-cache salt."""
+    """Answers chat requests."""
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        adapters: AdapterLeases,
-        salt: Callable[[str], str],
-        observer: GenerationObserver,
-    ) -> None:
-        self._resolver = resolver
-        self._adapters = adapters
-        self._salt = salt
-        self._observer = observer
+    def __init__(self, inference: Inference, images: ImageIntake) -> None:
+        self._inference = inference
+        self._images = images
 
     async def complete(
-        self, org_id: str, request_id: str, request: ChatCompletionRequest
-    ) -> Answer[ChatCompletion]:
+        self, context: RequestContext, request: ChatCompletionRequest
+    ) -> ChatCompletion:
         """Generate the whole answer. Cancelling aborts it in the engine. **Raises:** ApiError."""
-        generation = await self._begin(org_id, request_id, request)
-        texts = []
-        async with aclosing(self._deltas(generation)) as deltas:
-            async for delta in deltas:
-                texts.append(delta.text)
-        return Answer(_completion(generation, "".join(texts), delta), generation.headers)
+        answering = _answering(context, request)
+        whole = _Whole()
+        async with self._open(answering) as served:
+            async with aclosing(self._deltas(answering, served)) as deltas:
+                async for delta in deltas:
+                    whole.add(delta)
+            return _completion(answering, served, whole)
 
     async def stream(
-        self, org_id: str, request_id: str, request: ChatCompletionRequest
-    ) -> Answer[AsyncGenerator[bytes, None]]:
+        self, context: RequestContext, request: ChatCompletionRequest
+    ) -> AsyncGenerator[bytes, None]:
         """Generate an answer as server-sent events; returns once the first token is there.
 
-        The caller must close the content; that aborts what still runs in the engine.
+        The caller must close what it gets; that aborts what still runs in the engine.
         **Raises:** ApiError, for all that goes wrong before the first token.
         """
-        generation = await self._begin(org_id, request_id, request)
-        frames = self._frames(generation, include_usage=request.include_usage)
+        frames = self._frames(_answering(context, request))
         await anext(frames)
-        return Answer(frames, generation.headers)
+        return frames
 
-    async def _begin(
-        self, org_id: str, request_id: str, request: ChatCompletionRequest
-    ) -> _Generation:
-        started = time.perf_counter()
-        model = await self._resolver.resolve(org_id, request.model)
-        seed = secrets.randbits(32) if request.seed is None else request.seed
-        job = ChatJob(
-            request_id=request_id,
-            messages=prompt(request.messages),
-            sampling=_sampling(request, seed, model.engine.card.max_completion_tokens),
-            cache_salt=self._salt(org_id),
-            stream=bool(request.stream),
-        )
-        id = f"chatcmpl-{uuid.uuid4()}"
-        return _Generation(model, job, request_id, seed, id, int(time.time()), started)
-
-    async def _frames(
-        self, generation: _Generation, *, include_usage: bool
-    ) -> AsyncGenerator[bytes, None]:
+    async def _frames(self, answering: _Answering) -> AsyncGenerator[bytes, None]:
         """Yield nothing first: `stream` takes that, so that a started generator is given out.
 
         Closing one that was never started would not run its cleanup.
         """
-        encoder = _encoder(generation)
-        async with aclosing(self._deltas(generation)) as deltas:
+        async with (
+            self._open(answering) as served,
+            aclosing(self._deltas(answering, served)) as deltas,
+        ):
             delta = await anext(deltas)
             yield b""
-            opening = encoder.first(generation.seed)
+            encoder = _encoder(answering, served)
+            opening = encoder.first(delta, answering.seed)
             try:
                 while delta.finish_reason is None:
-                    yield opening + encoder.text(delta.text)
+                    yield opening + encoder.piece(delta)
                     opening = b""
                     delta = await anext(deltas)
             except ApiError as error:
-                log.error("stream failed", request_id=generation.request_id, exc_info=error)
-                yield error_event(error)
+                log.warning("stream failed", request_id=answering.context.id, exc_info=error)
+                yield opening + error_event(error)
                 return
-            reason, usage = _outcome(delta)
-            end = encoder.last(reason, usage, include_usage=include_usage)
-            yield opening + encoder.text(delta.text) + end
+            reason, usage = _outcome(answering, delta)
+            include_usage = answering.request.include_usage
+            end = encoder.last(reason, usage, served.tier, include_usage=include_usage)
+            yield opening + encoder.piece(delta) + end
 
-    async def _deltas(self, generation: _Generation) -> AsyncGenerator[ChatDelta, None]:
-        """Yield the engine's deltas, the last one always with its outcome. Raises ApiError only."""
-        engine, label = generation.model.engine, generation.model.engine.card.id
-        try:
-            async with AsyncExitStack() as stack:
-                job = await self._with_adapter(generation, stack)
-                # The engine's contract lets its iterator be closed, which AsyncIterator cannot say.
-                chat = cast(AsyncGenerator[ChatDelta, None], engine.chat(job))
-                awaited = True
-                async for delta in await stack.enter_async_context(aclosing(chat)):
-                    if awaited:
-                        self._observer.first_token(label, _first_token_seconds(generation, delta))
-                        awaited = False
-                    if delta.finish_reason is not None:
-                        self._observer.generated(label, _outcome(delta)[1])
-                        yield delta
-                        return
-                    yield delta
-                raise EngineDead("the engine stopped without an outcome")
-        except (EngineError, RegistryError) as error:
-            answer = from_domain(error, generation.model.id)
-            answer.headers = {**answer.headers, **generation.headers}
-            raise answer from error
+    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Served]:
+        request = answering.request
+        return self._inference.open(answering.context, request.model, request.service_tier)
 
-    async def _with_adapter(self, generation: _Generation, stack: AsyncExitStack) -> ChatJob:
-        if generation.model.version is None:
-            return generation.job
-        lease = await stack.enter_async_context(self._adapters.lease(generation.model.version))
-        generation.lease = lease
-        self._observer.leased(lease)
-        return replace(generation.job, adapter=lease.adapter)
+    async def _deltas(self, answering: _Answering, served: Served) -> AsyncGenerator[Delta, None]:
+        conversation = await self._conversation(answering, served)
+        job = await conversation.job(served.card, served.cache_salt)
+        deltas = served.generate(await served.prepare(job))
+        is_hidden = served.card.reasons and not answering.shows_reasoning
+        async with aclosing(checked(conversation, deltas)) as kept:
+            async for delta in kept:
+                yield _without_reasoning(delta) if is_hidden else delta
 
-
-def _lease_headers(lease: Lease) -> dict[str, str]:
-    """Say which weights answer, where they were found and how long having them took."""
-    return {
-        "x-adapter-digest": lease.adapter.version.digest,
-        "x-adapter-tier": lease.tier,
-        "x-adapter-wait-ms": f"{lease.wait_seconds * 1000:.1f}",
-    }
-
-
-def _sampling(request: ChatCompletionRequest, seed: int, most_tokens: int) -> Sampling:
-    field, limit = request.completion_limit
-    if limit is not None and limit > most_tokens:
-        message = (
-            f"`{field}` must be less than or equal to `{most_tokens}`, the maximum value for "
-            f"`{field}` is less than the `context_window` for this model"
+    async def _conversation(self, answering: _Answering, served: Served) -> Conversation:
+        request = answering.request
+        documents, cite = request.documents or (), request.citation_options != "disabled"
+        messages = await self._images.taken_in(prompt(request.messages), served.card)
+        return Conversation(
+            messages=with_documents(messages, documents, cite=cite),
+            sampling=_sampling(request, answering.seed),
+            names=_names(request),
+            tool_use=_tool_use(request),
+            check_calls=not request.disable_tool_validation,
+            response_format=wanted(request.response_format),
+            reasoning_effort=request.reasoning_effort,
+            split_reasoning=request.reasoning_format != "raw",
+            tells_reasoning=answering.shows_reasoning,
+            stream=bool(request.stream),
         )
-        raise invalid_request(message, param=field)
+
+
+class _Whole:
+    """An answer that is put together."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.last = Delta()
+
+    def add(self, delta: Delta) -> None:
+        self._texts.append(delta.text)
+        self._reasoning.append(delta.reasoning)
+        self.calls += delta.tool_calls
+        self.logprobs += delta.logprobs
+        self.last = delta
+
+    @property
+    def text(self) -> str | None:
+        text = "".join(self._texts)
+        return None if self.calls and not text else text
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._reasoning)
+
+
+def _answering(context: RequestContext, request: ChatCompletionRequest) -> _Answering:
+    seed = secrets.randbits(32) if request.seed is None else request.seed
+    return _Answering(context, request, seed, f"chatcmpl-{uuid.uuid4()}", int(time.time()))
+
+
+def _names(request: ChatCompletionRequest) -> FieldNames:
+    field, _ = request.completion_limit
+    function = "functions.{}" if request.functions else "tools.{}.function"
+    return FieldNames(field, "response_format", "reasoning_effort", "messages", function)
+
+
+def _tool_use(request: ChatCompletionRequest) -> ToolUse | None:
+    tools = [function.tool() for function in request.declared_functions]
+    if not tools:
+        return None
+    # By the deprecated form a model calls one function at a time.
+    parallel = request.parallel_tool_calls is not False and not request.functions
+    return ToolUse(tools, request.choice, parallel)
+
+
+def _sampling(request: ChatCompletionRequest, seed: int) -> Sampling:
     return Sampling(
         temperature=1.0 if request.temperature is None else request.temperature,
         top_p=1.0 if request.top_p is None else request.top_p,
-        max_tokens=limit,
+        max_tokens=request.completion_limit[1],
         seed=seed,
         stop=request.stop_texts,
         frequency_penalty=request.frequency_penalty or 0.0,
         presence_penalty=request.presence_penalty or 0.0,
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        logit_bias=request.logit_bias or {},
     )
 
 
-def _first_token_seconds(generation: _Generation, delta: ChatDelta) -> float:
-    """Seconds from arrival; an answer that comes whole took its generation time on top."""
-    later = delta.usage.completion_seconds if delta.usage else 0.0
-    return max(time.perf_counter() - generation.started - later, 0.0)
+def _without_reasoning(delta: Delta) -> Delta:
+    """Leave the thoughts out, and the tokens that would tell them."""
+    return Delta(
+        delta.text,
+        tool_calls=delta.tool_calls,
+        finish_reason=delta.finish_reason,
+        usage=delta.usage,
+    )
 
 
-def _outcome(delta: ChatDelta) -> tuple[FinishReason, Usage]:
-    if delta.finish_reason is None or delta.usage is None:
-        raise EngineDead("the engine's last delta has no outcome")
-    return delta.finish_reason, delta.usage
+def _outcome(answering: _Answering, last: Delta) -> tuple[WireFinishReason, Usage]:
+    assert last.finish_reason is not None, "inference ends with an outcome"
+    assert last.usage is not None, "inference ends with an outcome"
+    return _reason(answering, last.finish_reason), last.usage
 
 
-def _fingerprint(model: ResolvedModel) -> str:
-    """Name the weights that answer: the base model's own mark, or one of base and adapter."""
-    base = model.engine.card.fingerprint
-    if model.version is None:
-        return base
-    return "fp_" + hashlib.sha256(f"{base}{model.version.digest}".encode()).hexdigest()[:10]
+def _reason(answering: _Answering, reason: FinishReason) -> WireFinishReason:
+    return "function_call" if reason == "tool_calls" and answering.by_function else reason
 
 
-def _encoder(generation: _Generation) -> ChunkEncoder:
+def _encoder(answering: _Answering, served: Served) -> ChunkEncoder:
     return ChunkEncoder(
-        id=generation.id,
-        created=generation.created,
-        model=generation.model.id,
-        fingerprint=_fingerprint(generation.model),
-        request_id=generation.request_id,
+        id=answering.id,
+        created=answering.created,
+        model=served.id,
+        fingerprint=served.fingerprint,
+        request_id=answering.context.id,
+        by_function=answering.by_function,
     )
 
 
-def _completion(generation: _Generation, text: str, last: ChatDelta) -> ChatCompletion:
-    reason, usage = _outcome(last)
-    message = ChatCompletionMessage(role="assistant", content=text)
+def _completion(answering: _Answering, served: Served, whole: _Whole) -> ChatCompletion:
+    reason, usage = _outcome(answering, whole.last)
     return ChatCompletion(
-        id=generation.id,
+        id=answering.id,
         object="chat.completion",
-        created=generation.created,
-        model=generation.model.id,
-        choices=[Choice(index=0, message=message, logprobs=None, finish_reason=reason)],
+        created=answering.created,
+        model=served.id,
+        choices=[
+            Choice(
+                index=0,
+                message=_message(answering, whole),
+                logprobs=Logprobs.of(whole.logprobs) if answering.request.logprobs else None,
+                finish_reason=reason,
+            )
+        ],
         usage=CompletionUsage.of(usage),
         usage_breakdown=None,
-        system_fingerprint=_fingerprint(generation.model),
-        x_groq=XGroq(id=generation.request_id, seed=generation.seed),
-        service_tier=SERVICE_TIER,
+        system_fingerprint=served.fingerprint,
+        x_groq=XGroq(id=answering.context.id, seed=answering.seed),
+        service_tier=served.tier,
     )
+
+
+def _message(answering: _Answering, whole: _Whole) -> ChatCompletionMessage:
+    message = ChatCompletionMessage(role="assistant", content=whole.text)
+    if whole.reasoning:
+        message.reasoning = whole.reasoning
+    if whole.calls and answering.by_function:
+        message.function_call = _function_call(whole.calls)
+    elif whole.calls:
+        message.tool_calls = [MessageToolCall.of(call) for call in whole.calls]
+    return message
+
+
+def _function_call(calls: Sequence[ToolCall]) -> CalledFunction:
+    return CalledFunction(name=calls[0].name, arguments=calls[0].arguments)

@@ -1,31 +1,30 @@
 """The bytes of a streamed answer: server-sent events in the shape and order of Groq's captures.
 
 What is the same in all chunks of a request is written once; for a piece of text only that text is
-encoded.
+encoded. A tool call comes whole, in one chunk.
 """
 
-import json
+from typing import Any
 
-import msgspec
-
-from app.api.chat.schemas import SERVICE_TIER, CompletionUsage
-from app.engine.base import FinishReason, Usage
-from app.errors import ApiError
-
-DONE = b"data: [DONE]\n\n"
-
-_LINE_BREAKS = (
-    (b"\xc2\x85", b"\\u0085"),
-    (b"\xe2\x80\xa8", b"\\u2028"),
-    (b"\xe2\x80\xa9", b"\\u2029"),
-)
+from app.api.chat.completion import Logprobs, MessageToolCall, WireFinishReason
+from app.engine.base import Delta, Usage
+from app.groq_fields import CompletionUsage
+from app.inference.tiers import Tier
+from app.sse import DONE, json_bytes, json_text, without_line_breaks
 
 
 class ChunkEncoder:
     """Writes the chunks of one answer."""
 
     def __init__(
-        self, *, id: str, created: int, model: str, fingerprint: str, request_id: str
+        self,
+        *,
+        id: str,
+        created: int,
+        model: str,
+        fingerprint: str,
+        request_id: str,
+        by_function: bool,
     ) -> None:
         shared = {
             "id": id,
@@ -34,52 +33,63 @@ class ChunkEncoder:
             "model": model,
             "system_fingerprint": fingerprint,
         }
-        self._head = b"data: " + _json(shared)[:-1] + b',"choices":['
+        self._head = b"data: " + json_bytes(shared)[:-1] + b',"choices":['
         self._text_head = self._head + b'{"index":0,"delta":{"content":'
-        self._text_tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
+        self._reasoning_head = self._head + b'{"index":0,"delta":{"reasoning":'
+        self._tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
         self._request_id = request_id
+        self._by_function = by_function
+        self._calls = 0
 
-    def first(self, seed: int) -> bytes:
+    def first(self, delta: Delta, seed: int) -> bytes:
         """Open the stream: the role, and the seed that was drawn."""
-        choice = _choice({"role": "assistant", "content": ""}, None)
-        x_groq = _json({"id": self._request_id, "seed": seed})
+        is_call = bool(delta.tool_calls) and not delta.text
+        choice = _choice({"role": "assistant", "content": None if is_call else ""}, None)
+        x_groq = json_bytes({"id": self._request_id, "seed": seed})
         return self._head + choice + b'],"x_groq":' + x_groq + b"}\n\n"
 
-    def text(self, text: str) -> bytes:
-        """Write a piece of the answer; nothing for an empty one."""
-        if not text:
-            return b""
-        encoded = msgspec.json.encode(text)
-        if not text.isascii():
-            encoded = _without_line_breaks(encoded)
-        return self._text_head + encoded + self._text_tail
+    def piece(self, delta: Delta) -> bytes:
+        """Write what a delta adds to the answer: nothing, or a chunk for each kind of it."""
+        chunks = []
+        if delta.reasoning:
+            chunks.append(self._reasoning_head + json_text(delta.reasoning) + self._tail)
+        if delta.logprobs:
+            chunks.append(self._with_logprobs(delta))
+        elif delta.text:
+            chunks.append(self._text_head + json_text(delta.text) + self._tail)
+        if delta.tool_calls:
+            chunks.append(self._tool_calls(delta))
+        return b"".join(chunks)
 
-    def last(self, reason: FinishReason, usage: Usage, *, include_usage: bool) -> bytes:
-        """Close the stream: why it ended, what it took, and `[DONE]`."""
+    def last(
+        self, reason: WireFinishReason, usage: Usage, tier: Tier, *, include_usage: bool
+    ) -> bytes:
+        """Close the stream: why it ended, what it took, and `[DONE]`.
+
+        Clients add up the `usage` of all chunks, so it stands beside `x_groq` only where no chunk
+        of its own follows.
+        """
         took = CompletionUsage.of(usage).model_dump_json(exclude_unset=True).encode()
-        x_groq = b'{"id":' + _json(self._request_id) + b',"usage":' + took + b"}"
-        end = _choice({}, reason) + b'],"x_groq":' + x_groq + b',"usage":' + took + b"}\n\n"
+        x_groq = b'{"id":' + json_bytes(self._request_id) + b',"usage":' + took + b"}"
+        end = self._head + _choice({}, reason) + b'],"x_groq":' + x_groq
         if not include_usage:
-            return self._head + end + DONE
-        tier = b',"service_tier":' + _json(SERVICE_TIER) + b"}\n\n"
-        return self._head + end + self._head + b'],"usage":' + took + tier + DONE
+            return end + b',"usage":' + took + b"}\n\n" + DONE
+        tail = b',"service_tier":' + json_bytes(tier) + b"}\n\n"
+        return end + b"}\n\n" + self._head + b'],"usage":' + took + tail + DONE
+
+    def _with_logprobs(self, delta: Delta) -> bytes:
+        told = without_line_breaks(Logprobs.of(delta.logprobs).model_dump_json().encode())
+        head = self._text_head + json_text(delta.text) + b'},"logprobs":'
+        return head + told + b',"finish_reason":null}]}\n\n'
+
+    def _tool_calls(self, delta: Delta) -> bytes:
+        calls = [MessageToolCall.of(call).model_dump() for call in delta.tool_calls]
+        numbered = [{**call, "index": self._calls + n} for n, call in enumerate(calls)]
+        self._calls += len(calls)
+        piece = {"function_call": calls[0]["function"]} if self._by_function else None
+        choice = _choice(piece or {"tool_calls": numbered}, None)
+        return self._head + choice + b"]}\n\n"
 
 
-def error_event(error: ApiError) -> bytes:
-    """Write an error that came after the first token. The stream ends here, without `[DONE]`."""
-    return b"event: error\ndata: " + error.body() + b"\n\n"
-
-
-def _choice(delta: dict[str, str], reason: FinishReason | None) -> bytes:
-    return _json({"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason})
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _without_line_breaks(encoded: bytes) -> bytes:
-    """Escape what JSON may hold raw but some clients' line splitting takes for an end of line."""
-    for raw, escaped in _LINE_BREAKS:
-        encoded = encoded.replace(raw, escaped)
-    return encoded
+def _choice(delta: dict[str, Any], reason: WireFinishReason | None) -> bytes:
+    return json_bytes({"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason})

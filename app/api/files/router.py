@@ -6,46 +6,65 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.api.files.disposition import content_disposition
-from app.api.files.schemas import MAX_PAGE, FileDeleted, FileObject
+from app.api.files.schemas import MAX_PAGE, PURPOSES, CreateFileForm, FileDeleted, FileObject
 from app.dependencies import CallerDep, FilesServiceDep
-from app.pagination import Order, Page, PageRequest
+from app.idempotency_header import IdempotencyKeyDep
+from app.openapi import binary, multipart
+from app.pagination import ID, Order, Page, PageRequest
+from app.transport import unless_disconnected
 from app.uploads import receive_upload
 
 router = APIRouter()
 
+After = Annotated[str | None, Query(json_schema_extra={"pattern": f"^{ID.pattern}$"})]
+Purpose = Annotated[str | None, Query(json_schema_extra={"enum": [*PURPOSES, None]})]
 
-@router.post("/files")
-async def upload_file(request: Request, caller: CallerDep, files: FilesServiceDep) -> FileObject:
+
+@router.post("/files", operation_id="uploadFile", openapi_extra=multipart(CreateFileForm))
+async def upload_file(
+    request: Request, caller: CallerDep, files: FilesServiceDep, key: IdempotencyKeyDep
+) -> FileObject:
+    """Store a file of this organisation."""
     async with receive_upload(request.stream(), request.headers, files.form) as upload:
-        return await files.create(caller.org_id, upload)
+        creation = files.create(caller.org_id, upload, key=key)
+        return await unless_disconnected(request.receive, creation)
 
 
-@router.get("/files")
+@router.get("/files", operation_id="listFiles")
 async def list_files(
     caller: CallerDep,
     files: FilesServiceDep,
-    after: str | None = None,
+    after: After = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     order: Order = "desc",
-    purpose: str | None = None,
+    purpose: Purpose = None,
 ) -> Page[FileObject]:
+    """List the organisation's files, a page at a time."""
     return await files.list(caller.org_id, PageRequest(limit, after, order), purpose)
 
 
-@router.get("/files/{file_id}")
+@router.get("/files/{file_id}", operation_id="retrieveFile")
 async def get_file(file_id: str, caller: CallerDep, files: FilesServiceDep) -> FileObject:
+    """Show one file."""
     return await files.get(caller.org_id, file_id)
 
 
-@router.delete("/files/{file_id}")
+@router.delete("/files/{file_id}", operation_id="deleteFile")
 async def delete_file(file_id: str, caller: CallerDep, files: FilesServiceDep) -> FileDeleted:
+    """Delete one file."""
     return await files.delete(caller.org_id, file_id)
 
 
-@router.get("/files/{file_id}/content")
+@router.get(
+    "/files/{file_id}/content",
+    operation_id="downloadFile",
+    response_class=StreamingResponse,
+    responses=binary(),
+)
 async def get_file_content(
     file_id: str, caller: CallerDep, files: FilesServiceDep
 ) -> StreamingResponse:
+    """Download the bytes of one file."""
     content = await files.content(caller.org_id, file_id)
     headers = {
         "content-disposition": content_disposition(content.filename),

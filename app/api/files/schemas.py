@@ -1,14 +1,22 @@
 """Files on the wire. **Source:** GroqCloud OpenAPI v2.1, `File`, `DeleteFileResponse`."""
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.pagination import Listed
 
-UPLOAD_PURPOSES = ("batch", "fine_tuning")
+UploadPurpose = Literal["batch", "fine_tuning"]
+UPLOAD_PURPOSES: tuple[str, ...] = get_args(UploadPurpose)
 PURPOSES = (*UPLOAD_PURPOSES, "batch_output")
 MAX_PAGE = 10_000
+
+
+class CreateFileForm(BaseModel):
+    """The parts of an upload's form."""
+
+    file: Annotated[bytes, Field(json_schema_extra={"format": "binary"})]
+    purpose: UploadPurpose
 
 
 class FileObject(Listed):

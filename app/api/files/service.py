@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,6 +21,9 @@ from app.api.files import repository
 from app.api.files.schemas import PURPOSES, UPLOAD_PURPOSES, FileDeleted, FileObject
 from app.db.tables import FileRow
 from app.errors import ApiError, invalid_request, not_found
+from app.idempotency.claim import Claim
+from app.idempotency.creates import KeyedCreates
+from app.idempotency.request import CreateRequest
 from app.ids import new_id
 from app.pagination import Page, PageRequest
 from app.settings import LimitSettings
@@ -54,12 +58,18 @@ class FilesService:
     ) -> None:
         self._sessions = sessions
         self._store = store
+        self._creates = KeyedCreates(sessions)
         self._limits = limits
         self._clock = clock
         self.form = UploadForm(temp_dir, limits.upload_bytes, frozenset({"purpose"}))
 
-    async def create(self, org_id: str, upload: UploadedFile) -> FileObject:
-        """Keep an uploaded file. **Raises:** ApiError 400 or 413, StoreUnavailable."""
+    async def create(
+        self, org_id: str, upload: UploadedFile, *, key: str | None = None
+    ) -> FileObject:
+        """Keep an uploaded file, once for an idempotency key.
+
+        **Raises:** ApiError 400, 409 or 413, StoreUnavailable.
+        """
         purpose = await self._checked_purpose(upload)
         row = FileRow(
             id=new_id("file"),
@@ -70,15 +80,24 @@ class FilesService:
             sha256=upload.sha256,
             created_at=int(self._clock()),
         )
+        content = (purpose, upload.filename, upload.sha256)
+        return await self._creates.once(
+            CreateRequest.of(org_id, key, "POST /files", *content),
+            partial(self._keep, row, upload.path),
+            partial(self._find, org_id),
+        )
+
+    async def _keep(self, row: FileRow, path: Path, claim: Claim) -> FileObject:
         # Built before the commit: a row that failed to be written cannot be read any more.
-        created = _wire(row)
+        created, org_id = _wire(row), row.org_id
         try:
-            await self._store.put(object_key(created.id), upload.path)
+            await self._store.put(object_key(created.id), path)
             async with self._sessions.begin() as session:
+                await claim.record(session, created.id)
                 session.add(row)
         except BaseException:
             # Also when cancelled, or when a commit was made but its answer was lost.
-            await asyncio.shield(self._take_back(org_id, created.id))
+            await asyncio.shield(self._take_back(claim, org_id, created.id))
             raise
         return created
 
@@ -92,12 +111,10 @@ class FilesService:
 
     async def get(self, org_id: str, file_id: str) -> FileObject:
         """Return one file. **Raises:** ApiError 404."""
-        if FILE_ID.fullmatch(file_id):
-            async with self._sessions() as session:
-                row = await repository.find_file(session, org_id, file_id)
-            if row is not None:
-                return _wire(row)
-        raise not_found("file", file_id)
+        found = await self._find(org_id, file_id) if FILE_ID.fullmatch(file_id) else None
+        if found is None:
+            raise not_found("file", file_id)
+        return found
 
     async def delete(self, org_id: str, file_id: str) -> FileDeleted:
         """Delete one file, bytes included. **Raises:** ApiError 404."""
@@ -147,7 +164,15 @@ class FilesService:
             message = f"the file is too large: a batch file has at most {limit} bytes"
             raise ApiError(413, message, param="file", code="request_too_large")
 
-    async def _take_back(self, org_id: str, file_id: str) -> None:
+    async def _find(self, org_id: str, file_id: str) -> FileObject | None:
+        async with self._sessions() as session:
+            row = await repository.find_file(session, org_id, file_id)
+        return None if row is None else _wire(row)
+
+    async def _take_back(self, claim: Claim, org_id: str, file_id: str) -> None:
+        if await claim.give_up():
+            # It is the answer to every retry of the key.
+            return
         try:
             await self._delete_row(org_id, file_id)
         finally:

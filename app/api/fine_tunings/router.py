@@ -16,6 +16,7 @@ from app.api.fine_tunings.schemas import (
 )
 from app.dependencies import AdapterServiceDep, CallerDep
 from app.errors import not_found
+from app.idempotency_header import IdempotencyKeyDep
 from app.json_body import json_body
 from app.transport import unless_disconnected
 
@@ -26,9 +27,13 @@ PinBody = Annotated[PinRequest, json_body(PinRequest, if_empty=b"{}")]
 FiltersDep = Annotated[ListFilters, Query()]
 
 
-@router.post("")
+@router.post("", operation_id="createFineTuning")
 async def create(
-    request: Request, caller: CallerDep, adapters: AdapterServiceDep, body: CreateBody
+    request: Request,
+    caller: CallerDep,
+    adapters: AdapterServiceDep,
+    key: IdempotencyKeyDep,
+    body: CreateBody,
 ) -> FineTuningObject:
     """Register an uploaded adapter; answers once the engine has generated with it."""
     registration = adapters.register(
@@ -36,11 +41,12 @@ async def create(
         name=body.name,
         base_model=body.base_model,
         input_file_id=body.input_file_id,
+        key=key,
     )
     return FineTuningObject.of(await unless_disconnected(request.receive, registration))
 
 
-@router.get("")
+@router.get("", operation_id="listFineTunings")
 async def list_all(
     caller: CallerDep, adapters: AdapterServiceDep, filters: FiltersDep
 ) -> FineTuningList:
@@ -51,25 +57,25 @@ async def list_all(
     return FineTuningList.of([*versions, *refused])
 
 
-@router.api_route("/ft:{rest:path}", methods=["GET", "POST", "DELETE"])
+@router.api_route("/ft:{rest:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
 async def no_version(caller: CallerDep, rest: str) -> None:
     """Tell that a model id, whose slashes no other path takes, is the id of no version."""
     raise not_found("fine_tuning", f"ft:{rest}")
 
 
-@router.get("/{id}")
+@router.get("/{id}", operation_id="getFineTuning")
 async def get(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningObject:
     """Show one version, or the verdict on a refused one."""
     return FineTuningObject.of(await adapters.get(caller.org_id, id))
 
 
-@router.post("/{id}/activate")
+@router.post("/{id}/activate", operation_id="activateFineTuning")
 async def activate(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningObject:
     """Have the alias stand for this version from now on."""
     return FineTuningObject.of(await adapters.activate(caller.org_id, id))
 
 
-@router.post("/{id}/warm")
+@router.post("/{id}/warm", operation_id="warmFineTuning")
 async def warm(
     request: Request, caller: CallerDep, adapters: AdapterServiceDep, id: str
 ) -> FineTuningWarm:
@@ -78,7 +84,7 @@ async def warm(
     return FineTuningWarm.of(id, await unless_disconnected(request.receive, loading))
 
 
-@router.post("/{id}/pin")
+@router.post("/{id}/pin", operation_id="pinFineTuning")
 async def pin(
     caller: CallerDep, adapters: AdapterServiceDep, id: str, body: PinBody
 ) -> FineTuningObject:
@@ -86,14 +92,14 @@ async def pin(
     return FineTuningObject.of(await adapters.pin(caller.org_id, id, seconds=body.seconds))
 
 
-@router.delete("/{id}/pin")
+@router.delete("/{id}/pin", operation_id="unpinFineTuning")
 async def unpin(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningPinDeleted:
     """End a pin."""
     await adapters.unpin(caller.org_id, id)
     return FineTuningPinDeleted(id=id)
 
 
-@router.delete("/{id}")
+@router.delete("/{id}", operation_id="deleteFineTuning")
 async def delete(caller: CallerDep, adapters: AdapterServiceDep, id: str) -> FineTuningDeleted:
     """Delete one version; its model id is unknown from now on."""
     await adapters.delete(caller.org_id, id)

@@ -23,9 +23,9 @@ from tests.app.adapters.world import BASE, World
 async def test_a_registration_is_tried_on_the_engine_before_it_is_stored(world: World) -> None:
     model = await world.register(await world.upload())
 
-    (job,) = world.engine.jobs
-    assert job.adapter is not None
-    assert model.endswith(job.adapter.version.digest[:12])
+    (run,) = world.engine.runs
+    assert run.adapter is not None
+    assert model.endswith(run.adapter.version.digest[:12])
     assert len(await world.artifacts()) == 2
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import event
 from app.auth.authenticator import BAD_KEYS, Authenticator, Caller
 from app.auth.errors import InvalidApiKey
 from app.auth.keys import new_key
+from app.auth.organizations import OrganizationService
 from app.auth.service import KeyService, MintedKey
 from app.db.engine import Database
 from tests.stopwatch import cpu_time
@@ -70,6 +71,13 @@ async def test_a_key_names_its_organisation(
 ) -> None:
     caller = await authenticator.authenticate(f"Bearer {minted.text}")
     assert caller == Caller(org_id=minted.org_id, key_id=minted.id)
+
+
+async def test_a_caller_has_its_organisations_plan(
+    authenticator: Authenticator, database: Database, minted: MintedKey
+) -> None:
+    await OrganizationService(database.sessions).set_plan("acme", "developer")
+    assert (await authenticator.authenticate(f"Bearer {minted.text}")).plan == "developer"
 
 
 async def test_the_scheme_may_be_written_in_any_case(

@@ -36,7 +36,9 @@ async def add_twice(database: Database) -> None:
     async with database.sessions.begin() as session:
         session.add(organization(1))
         await session.flush()
-        await session.execute(text("INSERT INTO organizations VALUES ('org_1', 'other', 0)"))
+        await session.execute(
+            text("INSERT INTO organizations (id, name, created_at) VALUES ('org_1', 'other', 0)")
+        )
 
 
 async def write_read_only(database: Database) -> None:

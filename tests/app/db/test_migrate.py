@@ -33,7 +33,9 @@ async def test_a_migrated_schema_is_accepted(blank_database: Database) -> None:
 
 
 async def test_migrating_twice_changes_nothing(database: Database) -> None:
-    await execute(database, "INSERT INTO organizations VALUES ('org_1', 'acme', 1)")
+    await execute(
+        database, "INSERT INTO organizations (id, name, created_at) VALUES ('org_1', 'acme', 1)"
+    )
     await migrate(database)
     async with database.sessions() as session:
         assert await session.scalar(text("SELECT count(*) FROM organizations")) == 1

@@ -3,16 +3,25 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from app.catalog import Catalog
-from app.engine.base import ChatEngine, ChatJob, EngineDead, EngineStartError, Sampling
+from app.engine.base import (
+    ChatEngine,
+    ChatJob,
+    Delta,
+    EngineDead,
+    EngineStartError,
+    Run,
+    Sampling,
+)
 from app.engine.factory import RunningEngine, start_engines
 from app.engine.metrics import EngineMetrics
-from tests.fixtures.engines import tiny_spec
+from tests.fixtures.engines import generate, tiny_spec
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
@@ -28,13 +37,14 @@ def _left_behind() -> tuple[set[int], set[str]]:
     return _own_children(recursive=True), {entry.name for entry in SHARED_MEMORY.iterdir()}
 
 
-def _job(max_tokens: int) -> ChatJob:
+def _deltas(engine: ChatEngine, max_tokens: int) -> AsyncGenerator[Delta, None]:
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
-    return ChatJob(f"r{max_tokens}", [{"role": "user", "content": "hi"}], sampling, "salt")
+    job = ChatJob([{"role": "user", "content": "hi"}], sampling, "salt")
+    return generate(engine, job, Run(f"r{max_tokens}"))
 
 
 async def _text(engine: ChatEngine, max_tokens: int = 4) -> str:
-    return "".join([delta.text async for delta in engine.chat(_job(max_tokens))])
+    return "".join([delta.text async for delta in _deltas(engine, max_tokens)])
 
 
 async def test_two_engines_live_and_die_apart_and_leave_no_process(tiny_model: Path):
@@ -70,7 +80,7 @@ async def _kill_one_while_both_answer(engines: list[RunningEngine], core: int) -
     answering = [asyncio.Event() for _ in engines]
 
     async def read(engine: RunningEngine, is_answering: asyncio.Event) -> None:
-        async for _ in engine.chat(_job(900)):
+        async for _ in _deltas(engine, 900):
             is_answering.set()
 
     reading = asyncio.gather(*map(read, engines, answering), return_exceptions=True)

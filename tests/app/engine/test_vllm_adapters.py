@@ -27,7 +27,7 @@ def host(tiny_engine: TinyEngine) -> AdapterHost:
 async def _answer(tiny: TinyEngine, host: AdapterHost, adapter: LoadedAdapter) -> str:
     await host.load(adapter)
     try:
-        return await tiny.text(tiny.job(adapter=adapter))
+        return await tiny.text(tiny.job(), adapter)
     finally:
         await host.unload(adapter)
 

@@ -58,6 +58,19 @@ def test_the_cpu_gets_a_small_kv_cache_unless_told():
     assert engine_arguments(_spec())["kv_cache_memory_bytes"] == CPU_KV_CACHE_BYTES
 
 
+def test_constrained_decoding_is_compact_and_of_one_backend_unless_told():
+    arguments = engine_arguments(_spec())
+    decoding = {"backend": "xgrammar", "disable_any_whitespace": True}
+    assert arguments["structured_outputs_config"] == decoding
+    told = engine_arguments(_spec({"structured_outputs_config": {"disable_any_whitespace": False}}))
+    assert told["structured_outputs_config"] == {**decoding, "disable_any_whitespace": False}
+
+
+def test_a_setting_that_must_be_a_mapping_says_so():
+    with pytest.raises(EngineStartError, match=r"base: vllm\.structured_outputs_config"):
+        engine_arguments(_spec({"structured_outputs_config": "xgrammar"}))
+
+
 def test_an_unknown_argument_is_named_with_the_nearest_known_one():
     with pytest.raises(EngineStartError, match=r"base: vllm\.max_num_seq .*max_num_seqs\?"):
         engine_arguments(_spec({"max_num_seq": 4}))

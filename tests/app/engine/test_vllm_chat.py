@@ -113,7 +113,7 @@ async def test_what_the_chat_template_refuses_is_the_callers_error(tiny_engine: 
 
 
 async def test_closing_the_iterator_frees_the_engine(tiny_engine: TinyEngine):
-    async with aclosing(tiny_engine.engine.chat(tiny_engine.job(sampling=LONG))) as deltas:
+    async with aclosing(tiny_engine.generate(tiny_engine.job(sampling=LONG))) as deltas:
         await anext(deltas)
     before = _metric(tiny_engine, "vllm:generation_tokens_total")
     await _idle(tiny_engine)
@@ -125,7 +125,7 @@ async def test_cancelling_the_reader_frees_the_engine(tiny_engine: TinyEngine):
     started = asyncio.Event()
 
     async def read() -> None:
-        async for _ in tiny_engine.engine.chat(tiny_engine.job(sampling=LONG)):
+        async for _ in tiny_engine.generate(tiny_engine.job(sampling=LONG)):
             started.set()
 
     reader = asyncio.ensure_future(read())

@@ -1,6 +1,5 @@
 """Jobs to vLLM's parameters, vLLM's errors and clocks to ours."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +9,8 @@ from vllm.exceptions import (
     VLLMUnprocessableEntityError,
     VLLMValidationError,
 )
-from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-from vllm.v1.metrics.stats import RequestStateStats
 
 from app.engine import vllm_translation as translation
 from app.engine.base import (
@@ -31,7 +28,6 @@ SECRET = "internal detail /var/lib/model"
 
 def _job(sampling: Sampling | None = None, **changes: Any) -> ChatJob:
     values: dict[str, Any] = {
-        "request_id": "r1",
         "messages": [{"role": "user", "content": "hi"}],
         "sampling": sampling or Sampling(),
         "cache_salt": "salt",
@@ -40,7 +36,8 @@ def _job(sampling: Sampling | None = None, **changes: Any) -> ChatJob:
 
 
 def _params(sampling: Sampling, **defaults: Any) -> SamplingParams:
-    return translation.sampling_params(_job(sampling), max_tokens=9, model_defaults=defaults)
+    request = translation.chat_request(_job(sampling))
+    return translation.sampling_params(request, max_tokens=9, model_defaults=defaults)
 
 
 def test_the_salt_reaches_the_renderers_request():
@@ -66,7 +63,8 @@ def test_sampling_fields_become_vllms():
     ("stream", "kind"), [(True, RequestOutputKind.DELTA), (False, RequestOutputKind.FINAL_ONLY)]
 )
 def test_only_a_stream_asks_for_pieces(stream: bool, kind: RequestOutputKind):
-    params = translation.sampling_params(_job(stream=stream), max_tokens=1, model_defaults={})
+    request = translation.chat_request(_job(stream=stream))
+    params = translation.sampling_params(request, max_tokens=1, model_defaults={})
     assert params.output_kind is kind
 
 
@@ -139,41 +137,6 @@ def test_each_engine_failure_has_its_kind(raised: Exception, expected: type[Engi
     with pytest.raises(expected) as caught, translation.generate_errors():
         raise raised
     assert SECRET not in str(caught.value)
-
-
-@pytest.mark.parametrize("reason", ["stop", "length"])
-def test_finish_reasons_that_openai_knows_pass(reason: str):
-    assert translation.finish_reason(reason) == reason
-
-
-@pytest.mark.parametrize("reason", ["abort", "error", "repetition", None])
-def test_an_engine_that_gave_up_is_an_error(reason: str | None):
-    with pytest.raises(EngineError):
-        translation.finish_reason(reason)
-
-
-@pytest.fixture
-def finished() -> Callable[..., RequestOutput]:
-    def make(**clocks: float) -> RequestOutput:
-        return RequestOutput(
-            request_id="r1",
-            prompt=None,
-            prompt_token_ids=[1, 2, 3],
-            prompt_logprobs=None,
-            outputs=[],
-            finished=True,
-            metrics=RequestStateStats(**clocks),
-            num_cached_tokens=2,
-        )
-
-    return make
-
-
-def test_usage_comes_from_the_engines_clocks(finished: Callable[..., RequestOutput]):
-    output = finished(queued_ts=1.0, scheduled_ts=1.5, first_token_ts=3.5, last_token_ts=7.5)
-    usage = translation.usage(output, completion_tokens=6)
-    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (3, 6, 2)
-    assert (usage.queue_seconds, usage.prompt_seconds, usage.completion_seconds) == (0.5, 2.0, 4.0)
 
 
 def test_text_that_no_tokenizer_would_fit_is_refused_before_one_tries():

@@ -2,7 +2,10 @@
 
 from collections.abc import AsyncIterator
 
+import groq
 import httpx
+import httpx2
+import openai
 import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,7 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import dependencies, error_handlers
 from app.api.chat import router as chat
 from app.auth.authenticator import Caller
-from tests.app.api.chat.stubs import ORG, REQUEST, Rig
+from app.observability.metrics import Metrics
+from app.observability.middleware import ObservabilityMiddleware
+from tests.app.api.chat.stubs import Rig
+from tests.app.inference.stubs import ORG
 
 BODY_LIMIT = 256 * 1024
 
@@ -26,11 +32,12 @@ def app(rig: Rig) -> ASGIApp:
     error_handlers.register(api)
     api.include_router(chat.router, prefix="/openai/v1")
     api.dependency_overrides[dependencies.caller] = lambda: Caller(ORG, "key_1")
-    state = {"request_id": REQUEST, "chat": rig.service, "body_limit_bytes": BODY_LIMIT}
+    state = {"chat": rig.service, "body_limit_bytes": BODY_LIMIT}
+    observed = ObservabilityMiddleware(api, Metrics())
 
     async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = dict(state)
-        await api(scope, receive, send)
+        await observed(scope, receive, send)
 
     return with_state
 
@@ -39,4 +46,24 @@ def app(rig: Rig) -> ASGIApp:
 async def http(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
+        yield client
+
+
+@pytest.fixture
+async def groq_client(http: httpx.AsyncClient) -> groq.AsyncGroq:
+    return groq.AsyncGroq(
+        api_key="k",
+        base_url="http://api.test",
+        http_client=http,
+        max_retries=0,
+        _strict_response_validation=True,
+    )
+
+
+@pytest.fixture
+async def openai_client(app: ASGIApp) -> AsyncIterator[openai.AsyncOpenAI]:
+    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app))
+    async with openai.AsyncOpenAI(
+        api_key="k", base_url="http://api.test/openai/v1", http_client=http, max_retries=0
+    ) as client:
         yield client

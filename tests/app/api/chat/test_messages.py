@@ -47,6 +47,41 @@ def test_an_assistant_message_may_carry_properties_that_say_nothing() -> None:
     assert prompt(MESSAGES.validate_python([message])) == [{"role": "assistant", "content": "b"}]
 
 
+CALL = {"id": "a1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+
+
+def test_a_tool_loop_reaches_the_engine_as_it_was_written() -> None:
+    messages = [
+        {"role": "assistant", "reasoning": "because", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "a1", "content": "7"},
+    ]
+    assert prompt(MESSAGES.validate_python(messages)) == messages
+
+
+def test_the_deprecated_function_messages_become_a_tool_loop() -> None:
+    function = {"name": "f", "arguments": ""}
+    messages = [
+        {"role": "assistant", "content": None, "function_call": function},
+        {"role": "function", "name": "f", "content": None},
+    ]
+    call, result = prompt(MESSAGES.validate_python(messages))
+    (called,) = call["tool_calls"]
+    assert called["function"] == {"name": "f", "arguments": "{}"}
+    assert result == {"role": "tool", "tool_call_id": called["id"], "content": ""}
+
+
+def test_images_and_documents_stand_where_they_were_put() -> None:
+    content = [
+        {"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detail": "low"}},
+        {"type": "document", "document": {"id": "d1", "data": {"é": [1]}}},
+    ]
+    (message,) = prompt(MESSAGES.validate_python([{"role": "user", "content": content}]))
+    assert message["content"] == [
+        {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}},
+        {"type": "text", "text": 'Document d1:\n{"é": [1]}\n'},
+    ]
+
+
 USER = {"role": "user", "content": "hi"}
 WORDING = [
     (
@@ -98,34 +133,35 @@ WORDING = [
     ),
     ("hi", "'messages.1' : value must be an object", "messages.1"),
     (
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
-        "image input is not supported with this model",
+        {"role": "user", "content": [{"type": "video_url"}]},
+        "'messages.1' : for 'role:user' the following must be satisfied["
+        "('messages.1.content.0' : discriminator property 'type' has invalid value)]",
         "messages.1.content.0",
     ),
     (
-        {"role": "user", "content": [{"type": "document", "document": {"data": {}}}]},
-        "document input is not supported with this model",
-        "messages.1.content.0",
+        {"role": "system", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+        "'messages.1' : for 'role:system' the following must be satisfied["
+        "('messages.1.content.0.type' : value is not one of the allowed values ['text'])]",
+        "messages.1.content.0.type",
     ),
     (
-        {"role": "tool", "tool_call_id": "a", "content": "b"},
-        "messages with the role `tool` are not supported with this model",
-        "messages.1",
+        {"role": "tool", "content": "b"},
+        "'messages.1' : for 'role:tool' the following must be satisfied["
+        "('messages.1.tool_call_id' : property 'tool_call_id' is missing)]",
+        "messages.1.tool_call_id",
     ),
     (
-        {"role": "function", "name": "a", "content": "b"},
-        "messages with the role `function` are not supported with this model",
-        "messages.1",
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "type": "function"}]},
+        "'messages.1' : for 'role:assistant' the following must be satisfied["
+        "('messages.1.tool_calls.0.function' : property 'function' is missing)]",
+        "messages.1.tool_calls.0.function",
     ),
     (
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
-        "`tool_calls` is not supported with this model",
-        "messages.1.tool_calls",
-    ),
-    (
-        {"role": "assistant", "content": "a", "reasoning": "because"},
-        "`reasoning` is not supported with this model",
-        "messages.1.reasoning",
+        {"role": "assistant", "function_call": {"name": "f", "arguments": "[1]"}},
+        "'messages.1' : for 'role:assistant' the following must be satisfied["
+        "('messages.1.function_call.arguments' : value must be a JSON object, written as a "
+        "string)]",
+        "messages.1.function_call.arguments",
     ),
 ]
 

@@ -6,13 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.chat.schemas import (
-    MAX_MESSAGES,
-    ChatCompletionRequest,
-    CompletionUsage,
-)
+from app.api.chat.schemas import MAX_MESSAGES, ChatCompletionRequest
 from app.engine.base import Usage
 from app.errors import ApiError
+from app.groq_fields import CompletionUsage
 from app.json_body import parse
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
 
@@ -85,6 +82,7 @@ NO_OPS = [
     {"response_format": {"type": "text"}},
     {"logprobs": False},
     {"top_logprobs": 0},
+    {"include_reasoning": True},
     {"logit_bias": {}},
     {"tools": []},
     {"tool_choice": "none"},
@@ -107,50 +105,127 @@ def test_values_that_ask_for_nothing_special_are_accepted(fields: dict[str, Any]
     assert accepted(**fields).messages
 
 
-UNSUPPORTED = [
-    ("logprobs", True),
-    ("logprobs", 0),
-    ("top_logprobs", 3),
-    ("top_logprobs", False),
-    ("logit_bias", {"50256": -100}),
-    ("tools", [{"type": "function", "function": {"name": "f"}}]),
-    ("tool_choice", "required"),
-    ("tool_choice", {"type": "function", "function": {"name": "f"}}),
-    ("functions", [{"name": "f"}]),
-    ("function_call", {"name": "f"}),
-    ("reasoning_effort", "low"),
-    ("reasoning_format", "parsed"),
-    ("include_reasoning", True),
-    ("documents", [{"source": {"type": "text", "text": "a"}}]),
-    ("citation_options", "footnotes"),
-    ("search_settings", {"country": "france"}),
-    ("include_domains", ["a.test"]),
-    ("exclude_domains", ["a.test"]),
-    ("compound_custom", {"models": {}}),
-    ("store", True),
+FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object"}}
+TOOL = {"type": "function", "function": FUNCTION}
+NAMED = {"type": "function", "function": {"name": "f"}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+TAKEN = [
+    {"logprobs": True, "top_logprobs": 20},
+    {"logit_bias": {"50256": -100, "1": 0.5}},
+    {"tools": [TOOL], "tool_choice": "required"},
+    {"tools": [TOOL], "tool_choice": NAMED, "parallel_tool_calls": False},
+    {"tools": [{**TOOL, "function": {**FUNCTION, "strict": True}}]},
+    {"functions": [FUNCTION], "function_call": {"name": "f"}},
+    {"reasoning_effort": "low", "include_reasoning": False},
+    {"reasoning_format": "raw"},
+    {"response_format": SCHEMA},
+    {"response_format": {"type": "json_object"}},
+    {"documents": [{"source": {"type": "text", "text": "a"}}], "citation_options": "disabled"},
+    {"service_tier": "flex"},
 ]
 
 
-@pytest.mark.parametrize(("field", "value"), UNSUPPORTED)
-def test_what_this_release_cannot_follow_is_refused_by_name(field: str, value: object) -> None:
+@pytest.mark.parametrize("fields", TAKEN)
+def test_what_a_model_can_do_is_taken(fields: dict[str, Any]) -> None:
+    assert accepted(**fields).messages
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("search_settings", {"country": "france"}),
+        ("include_domains", ["a.test"]),
+        ("exclude_domains", ["a.test"]),
+        ("compound_custom", {"models": {}}),
+    ],
+)
+def test_compound_systems_are_refused_by_name(field: str, value: object) -> None:
     error = refusal(**{field: value})
-    assert error.status == 400
-    assert error.message == f"`{field}` is not supported with this model"
-    assert error.param == field
+    assert (error.status, error.param) == (400, field)
+    assert error.message == (
+        f"`{field}` is for compound systems, which are not served here: leave it out"
+    )
 
 
-@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
-def test_structured_output_is_refused_in_groqs_words(kind: str) -> None:
-    error = refusal(response_format={"type": kind, "json_schema": {"name": "a"}})
-    assert error.message == f"This model does not support response format `{kind}`."
-    assert error.param == "response_format"
+@pytest.mark.parametrize("kind", ["browser_search", "code_interpreter"])
+def test_tools_that_run_at_groq_are_refused_by_name(kind: str) -> None:
+    error = refusal(tools=[{"type": kind}])
+    assert error.message == f"tools of type `{kind}` are not served here: use `function`"
 
 
-@pytest.mark.parametrize("tier", ["flex", "performance"])
-def test_other_service_tiers_are_refused(tier: str) -> None:
-    error = refusal(service_tier=tier)
-    assert error.message == f"The service tier `{tier}` is not available on this deployment."
-    assert error.param == "service_tier"
+def test_nothing_is_stored() -> None:
+    error = refusal(store=True)
+    assert (error.message, error.param) == ("`store` is not supported with this model", "store")
+
+
+CONTRADICTIONS = [
+    ({"top_logprobs": 3}, "`logprobs` must be true to use `top_logprobs`", "top_logprobs"),
+    (
+        {"tools": [TOOL], "functions": [FUNCTION]},
+        "`tools` and `functions` cannot be used together",
+        "functions",
+    ),
+    ({"tools": [TOOL, TOOL]}, "two of `tools` have the same name", "tools"),
+    ({"functions": [FUNCTION] * 2}, "two of `functions` have the same name", "functions"),
+    ({"tool_choice": "required"}, "`tool_choice` needs `tools` to choose from", "tool_choice"),
+    ({"tool_choice": "auto"}, "`tool_choice` needs `tools` to choose from", "tool_choice"),
+    (
+        {"tools": [TOOL], "tool_choice": {**NAMED, "function": {"name": "g"}}},
+        "`tool_choice` names none of `tools`",
+        "tool_choice",
+    ),
+    (
+        {"functions": [FUNCTION], "function_call": {"name": "g"}},
+        "`function_call` names none of `functions`",
+        "function_call",
+    ),
+    (
+        {"functions": [FUNCTION], "tool_choice": "required"},
+        "`tool_choice` needs `tools` to choose from",
+        "tool_choice",
+    ),
+    (
+        {"tools": [TOOL], "function_call": "auto"},
+        "`function_call` needs `functions` to choose from",
+        "function_call",
+    ),
+    (
+        {"reasoning_format": "parsed", "include_reasoning": True},
+        "`include_reasoning` and `reasoning_format` cannot be used together",
+        "reasoning_format",
+    ),
+    (
+        {"reasoning_format": "raw", "tools": [TOOL]},
+        "`reasoning_format` `raw` cannot be used with JSON output or tools",
+        "reasoning_format",
+    ),
+    (
+        {"reasoning_format": "raw", "response_format": SCHEMA},
+        "`reasoning_format` `raw` cannot be used with JSON output or tools",
+        "reasoning_format",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "said", "param"), CONTRADICTIONS)
+def test_fields_that_contradict_one_another_are_refused(
+    fields: dict[str, Any], said: str, param: str
+) -> None:
+    error = refusal(**fields)
+    assert (error.status, error.message, error.param) == (400, said, param)
+
+
+def test_functions_are_tools_in_their_old_form() -> None:
+    old = accepted(functions=[FUNCTION], function_call={"name": "f"})
+    new = accepted(tools=[TOOL], tool_choice=NAMED)
+    assert [function.tool() for function in old.declared_functions] == [TOOL]
+    assert old.declared_functions == new.declared_functions
+    assert old.choice == new.choice == NAMED
+
+
+def test_a_choice_is_left_to_the_model_where_none_is_made() -> None:
+    assert accepted(tools=[TOOL]).choice == "auto"
 
 
 WORDING = [
@@ -177,6 +252,29 @@ WORDING = [
     ({"model": None}, "'model' : Value is not nullable", "model"),
     ({"model": ""}, "'model' : minimum string length is 1", "model"),
     ({"response_format": "text"}, "'response_format' : value must be an object", None),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+        "'response_format.json_schema.schema' : property 'schema' is missing",
+        "response_format.json_schema.schema",
+    ),
+    (
+        {"response_format": {"type": "xml"}},
+        "'response_format' : discriminator property 'type' has invalid value",
+        "response_format",
+    ),
+    (
+        {"tools": [{**TOOL, "function": {"name": "a b"}}]},
+        "'tools.0.function.name' : string does not match the pattern ^[a-zA-Z0-9_-]{1,64}$",
+        "tools.0.function.name",
+    ),
+    ({"tools": [TOOL] * 129}, "'tools' : maximum number of items is 128", "tools"),
+    ({"tool_choice": "any"}, "'tool_choice' : value is not one of the allowed values", None),
+    (
+        {"logit_bias": {"a": 1}},
+        "'logit_bias.a' : string does not match",
+        "logit_bias.a",
+    ),
+    ({"logit_bias": {"1": 101}}, "'logit_bias.1' : number must be at most 100.0", "logit_bias.1"),
     (
         {"service_tier": "default"},
         "'service_tier' : value is not one of the allowed values "
@@ -206,7 +304,8 @@ def test_a_wrong_value_is_refused_by_name_and_with_what_is_allowed(
     fields: dict[str, Any], said: str, param: str | None
 ) -> None:
     error = refusal(**fields)
-    assert (error.status, error.message, error.code) == (400, said, None)
+    assert (error.status, error.code) == (400, None)
+    assert error.message.startswith(said)
     assert error.param == (param or next(iter(fields)))
 
 
@@ -266,5 +365,6 @@ def test_equal_limits_under_both_names_are_one_limit() -> None:
 def test_cached_tokens_are_told_only_where_there_are_any() -> None:
     without = CompletionUsage.of(Usage(1, 2, 0, 0.0, 0.0, 0.0))
     cached = CompletionUsage.of(Usage(9, 2, 8, 0.0, 0.0, 0.0))
+    assert "completion_tokens_details" not in without.model_dump(exclude_unset=True)
     assert "prompt_tokens_details" not in without.model_dump(exclude_unset=True)
     assert cached.model_dump(exclude_unset=True)["prompt_tokens_details"] == {"cached_tokens": 8}

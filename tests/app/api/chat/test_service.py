@@ -18,11 +18,15 @@ from adapters_registry.errors import (
 )
 from adapters_registry.types import Digest
 from app.api.chat.schemas import ChatCompletionRequest
-from app.engine.base import ChatDelta, EngineDead, EngineOverloaded, PromptTooLong
+from app.auth.authenticator import Caller
+from app.engine.base import Delta, EngineDead, EngineOverloaded, PromptTooLong, Run
 from app.errors import ApiError
+from app.inference.context import RequestContext
+from app.inference.tiers import PRIORITIES
 from app.json_body import parse
 from tests.app.api.chat.bodies import chat_body, encode
-from tests.app.api.chat.stubs import (
+from tests.app.api.chat.stubs import Rig
+from tests.app.inference.stubs import (
     ADAPTER_HEADERS,
     ADAPTER_MODEL,
     BASE,
@@ -31,7 +35,6 @@ from tests.app.api.chat.stubs import (
     REQUEST,
     USAGE,
     VERSION,
-    Rig,
     answer,
 )
 
@@ -41,7 +44,11 @@ def request(**fields: Any) -> ChatCompletionRequest:
 
 
 async def frames_of(rig: Rig, wanted: ChatCompletionRequest) -> AsyncGenerator[bytes, None]:
-    return (await rig.service.stream(ORG, REQUEST, wanted)).content
+    return await rig.service.stream(rig.context, wanted)
+
+
+def adapter_headers(rig: Rig) -> dict[str, str]:
+    return {k: v for k, v in rig.context.headers.items() if k.startswith("x-adapter")}
 
 
 async def drain(frames: AsyncGenerator[bytes, None]) -> bytes:
@@ -59,12 +66,12 @@ async def test_the_engine_gets_what_the_request_asked_for(rig: Rig) -> None:
         frequency_penalty=-2,
         presence_penalty=1.5,
     )
-    await rig.service.complete(ORG, REQUEST, wanted)
-    (job,) = rig.engine.jobs
-    assert job.request_id == REQUEST
+    await rig.service.complete(rig.context, wanted)
+    (job,), (run,) = rig.engine.jobs, rig.engine.runs
+    assert run == Run(REQUEST, None, PRIORITIES["on_demand"])
     assert job.messages == [{"role": "user", "content": "hi"}]
     assert job.cache_salt == f"salt of {ORG}"
-    assert (job.adapter, job.stream) == (None, False)
+    assert not job.stream
     sampling = job.sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (0, 0, 5)
     assert (sampling.seed, list(sampling.stop)) == (-1, ["a", "b"])
@@ -73,7 +80,7 @@ async def test_the_engine_gets_what_the_request_asked_for(rig: Rig) -> None:
 
 async def test_absent_fields_mean_groqs_defaults(rig: Rig) -> None:
     rig.engine.script = answer("hi")
-    await rig.service.complete(ORG, REQUEST, request(temperature=None))
+    await rig.service.complete(rig.context, request(temperature=None))
     sampling = rig.engine.jobs[0].sampling
     assert (sampling.temperature, sampling.top_p, sampling.max_tokens) == (1, 1, None)
     assert list(sampling.stop) == []
@@ -81,8 +88,8 @@ async def test_absent_fields_mean_groqs_defaults(rig: Rig) -> None:
 
 async def test_a_drawn_seed_is_the_one_that_is_told(rig: Rig) -> None:
     rig.engine.script = answer("hi")
-    first = (await rig.service.complete(ORG, REQUEST, request())).content
-    second = (await rig.service.complete(ORG, REQUEST, request())).content
+    first = await rig.service.complete(rig.context, request())
+    second = await rig.service.complete(rig.context, request())
     told = [first.x_groq.seed, second.x_groq.seed]
     assert told == [job.sampling.seed for job in rig.engine.jobs]
     assert told[0] != told[1]
@@ -94,7 +101,7 @@ async def test_more_tokens_than_the_model_gives_are_refused_under_the_field_used
 ) -> None:
     most = CARD.max_completion_tokens
     with pytest.raises(ApiError) as caught:
-        await rig.service.complete(ORG, REQUEST, request(**{field: most + 1}))
+        await rig.service.complete(rig.context, request(**{field: most + 1}))
     assert caught.value.message == (
         f"`{field}` must be less than or equal to `{most}`, the maximum value for `{field}` "
         "is less than the `context_window` for this model"
@@ -105,7 +112,7 @@ async def test_more_tokens_than_the_model_gives_are_refused_under_the_field_used
 
 async def test_an_answer_names_the_base_model_and_its_fingerprint(rig: Rig) -> None:
     rig.engine.script = answer("hel", "lo")
-    completion = (await rig.service.complete(ORG, REQUEST, request())).content
+    completion = await rig.service.complete(rig.context, request())
     assert completion.choices[0].message.content == "hello"
     assert (completion.model, completion.system_fingerprint) == (BASE, CARD.fingerprint)
     assert completion.x_groq.id == REQUEST
@@ -113,10 +120,10 @@ async def test_an_answer_names_the_base_model_and_its_fingerprint(rig: Rig) -> N
 
 async def test_an_adapter_answers_under_its_own_id_and_fingerprint(rig: Rig) -> None:
     rig.engine.script = answer("arr")
-    completion = (await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))).content
-    (job,) = rig.engine.jobs
-    assert job.adapter is not None
-    assert job.adapter.version == VERSION
+    completion = await rig.service.complete(rig.context, request(model=ADAPTER_MODEL))
+    (run,) = rig.engine.runs
+    assert run.adapter is not None
+    assert run.adapter.version == VERSION
     assert completion.model == ADAPTER_MODEL
     assert completion.system_fingerprint.startswith("fp_")
     assert len(completion.system_fingerprint) == 13
@@ -129,8 +136,8 @@ async def test_two_versions_of_an_adapter_have_two_fingerprints(rig: Rig) -> Non
     prints = set()
     for digest in ("ab" * 32, "cd" * 32):
         rig.resolver.version = replace(VERSION, digest=Digest(digest))
-        completion = await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
-        prints.add(completion.content.system_fingerprint)
+        completion = await rig.service.complete(rig.context, request(model=ADAPTER_MODEL))
+        prints.add(completion.system_fingerprint)
     assert len(prints) == 2
 
 
@@ -139,24 +146,26 @@ async def test_headers_say_which_adapter_answers_and_what_it_cost_to_have_it(
     rig: Rig, model: str, headers: dict[str, str]
 ) -> None:
     rig.engine.script = answer("arr")
-    whole = await rig.service.complete(ORG, REQUEST, request(model=model))
-    opened = await rig.service.stream(ORG, REQUEST, request(model=model, stream=True))
-    await drain(opened.content)
-    assert whole.headers == opened.headers == headers
+    await rig.service.complete(rig.context, request(model=model))
+    assert adapter_headers(rig) == headers
+    rig.context.headers.clear()
+    opened = await rig.service.stream(rig.context, request(model=model, stream=True))
+    assert adapter_headers(rig) == headers
+    await drain(opened)
 
 
 @pytest.mark.parametrize("model", [BASE, ADAPTER_MODEL])
 async def test_an_error_of_the_engine_says_which_adapter_it_was_too(rig: Rig, model: str) -> None:
     rig.engine.script = [EngineOverloaded()]
     with pytest.raises(ApiError) as caught:
-        await rig.service.complete(ORG, REQUEST, request(model=model))
-    adapter = ADAPTER_HEADERS if model == ADAPTER_MODEL else {}
-    assert caught.value.headers == {"retry-after": "1", **adapter}
+        await rig.service.complete(rig.context, request(model=model))
+    assert caught.value.headers == {"retry-after": "1"}
+    assert adapter_headers(rig) == (ADAPTER_HEADERS if model == ADAPTER_MODEL else {})
 
 
 async def test_a_base_model_takes_no_lease(rig: Rig) -> None:
     rig.engine.script = answer("hi")
-    await rig.service.complete(ORG, REQUEST, request())
+    await rig.service.complete(rig.context, request())
     assert rig.adapters.given == 0
 
 
@@ -170,7 +179,7 @@ async def test_the_lease_is_held_while_the_stream_runs_and_no_longer(rig: Rig) -
 
 
 async def test_closing_a_stream_that_nobody_read_frees_the_lease_and_the_engine(rig: Rig) -> None:
-    rig.engine.script = [ChatDelta("a"), asyncio.Event()]
+    rig.engine.script = [Delta("a"), asyncio.Event()]
     frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     await frames.aclose()
     assert rig.engine.closed.is_set()
@@ -178,9 +187,9 @@ async def test_closing_a_stream_that_nobody_read_frees_the_lease_and_the_engine(
 
 
 async def test_cancelling_a_completion_frees_the_lease_and_the_engine(rig: Rig) -> None:
-    rig.engine.script = [ChatDelta("a"), asyncio.Event()]
+    rig.engine.script = [Delta("a"), asyncio.Event()]
     answering = asyncio.ensure_future(
-        rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+        rig.service.complete(rig.context, request(model=ADAPTER_MODEL))
     )
     await rig.engine.waiting.wait()
     answering.cancel()
@@ -208,22 +217,23 @@ async def test_an_adapter_that_cannot_be_leased_is_an_error_before_any_answer(
     wanted = request(model=ADAPTER_MODEL, stream=stream)
     begin = rig.service.stream if stream else rig.service.complete
     with pytest.raises(ApiError) as caught:
-        await begin(ORG, REQUEST, wanted)
+        await begin(rig.context, wanted)
     assert (caught.value.status, caught.value.code) == (status, code)
-    assert not [name for name in caught.value.headers if name.startswith("x-adapter")]
-    assert rig.engine.jobs == []
+    assert adapter_headers(rig) == {}
+    assert rig.engine.runs == []
 
 
 async def test_a_foreign_adapter_is_unknown(rig: Rig) -> None:
+    context = RequestContext(Caller("org_other", "key_2"), REQUEST)
     with pytest.raises(ApiError) as caught:
-        await rig.service.complete("org_other", REQUEST, request(model=ADAPTER_MODEL))
+        await rig.service.complete(context, request(model=ADAPTER_MODEL))
     assert caught.value.code == "model_not_found"
 
 
 async def test_a_stream_fails_before_it_starts_when_the_prompt_is_too_long(rig: Rig) -> None:
-    rig.engine.script = [PromptTooLong()]
+    rig.engine.refusal = PromptTooLong()
     with pytest.raises(ApiError) as caught:
-        await rig.service.stream(ORG, REQUEST, request(stream=True))
+        await rig.service.stream(rig.context, request(stream=True))
     assert caught.value.code == "context_length_exceeded"
     assert caught.value.message == "Please reduce the length of the messages or completion."
 
@@ -231,13 +241,13 @@ async def test_a_stream_fails_before_it_starts_when_the_prompt_is_too_long(rig: 
 async def test_an_overloaded_engine_is_over_capacity_by_the_models_name(rig: Rig) -> None:
     rig.engine.script = [EngineOverloaded()]
     with pytest.raises(ApiError) as caught:
-        await rig.service.complete(ORG, REQUEST, request())
+        await rig.service.complete(rig.context, request())
     assert caught.value.message.startswith(f"{BASE} is currently over capacity")
     assert "retry-after" in caught.value.headers
 
 
 async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(rig: Rig) -> None:
-    rig.engine.script = [ChatDelta("a"), EngineDead("pid 7 died in /srv/x")]
+    rig.engine.script = [Delta("a"), EngineDead("pid 7 died in /srv/x")]
     frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     sent = await drain(frames)
     event = sent.split(b"\n\n")[-2]
@@ -252,20 +262,20 @@ async def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error_event(rig: 
 async def test_an_unforeseen_error_in_a_stream_is_not_dressed_up_but_frees_everything(
     rig: Rig,
 ) -> None:
-    rig.engine.script = [ChatDelta("a"), RuntimeError("a bug")]
+    rig.engine.script = [Delta("a"), RuntimeError("a bug")]
     frames = await frames_of(rig, request(model=ADAPTER_MODEL, stream=True))
     with pytest.raises(RuntimeError, match="a bug"):
         await drain(frames)
     assert rig.adapters.held == 0
 
 
-@pytest.mark.parametrize("script", [[ChatDelta("a")], [ChatDelta("a", "stop", None)], []])
+@pytest.mark.parametrize("script", [[Delta("a")], [Delta("a", finish_reason="stop")], []])
 async def test_an_engine_that_stops_without_an_outcome_has_failed(
     rig: Rig, script: list[Any]
 ) -> None:
     rig.engine.script = script
     with pytest.raises(ApiError) as caught:
-        await rig.service.complete(ORG, REQUEST, request())
+        await rig.service.complete(rig.context, request())
     assert caught.value.status == 503
 
 
@@ -276,7 +286,7 @@ async def test_a_generation_is_observed_once_under_its_base_model(rig: Rig, stre
     if stream:
         await drain(await frames_of(rig, wanted))
     else:
-        await rig.service.complete(ORG, REQUEST, wanted)
+        await rig.service.complete(rig.context, wanted)
     ((label, seconds),) = rig.observer.first_tokens
     ((counted, usage),) = rig.observer.usages
     assert label == counted == BASE
@@ -285,16 +295,16 @@ async def test_a_generation_is_observed_once_under_its_base_model(rig: Rig, stre
 
 
 async def test_an_error_before_the_first_token_counts_as_no_generation(rig: Rig) -> None:
-    rig.engine.script = [PromptTooLong()]
+    rig.engine.refusal = PromptTooLong()
     with pytest.raises(ApiError):
-        await rig.service.complete(ORG, REQUEST, request())
+        await rig.service.complete(rig.context, request())
     assert rig.observer.first_tokens == []
     assert rig.observer.usages == []
 
 
 async def test_each_lease_is_observed(rig: Rig) -> None:
     rig.engine.script = answer("hi")
-    await rig.service.complete(ORG, REQUEST, request(model=ADAPTER_MODEL))
+    await rig.service.complete(rig.context, request(model=ADAPTER_MODEL))
     (lease,) = rig.observer.leases
-    await rig.service.complete(ORG, REQUEST, request())
+    await rig.service.complete(rig.context, request())
     assert rig.observer.leases == [lease]

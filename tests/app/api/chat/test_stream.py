@@ -17,16 +17,23 @@ from groq.types.chat import ChatCompletionChunk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.chat.stream import DONE, ChunkEncoder, error_event
+from app.api.chat.stream import ChunkEncoder
+from app.engine.base import Delta
 from app.errors import overloaded
-from tests.app.api.chat.stubs import REQUEST, USAGE
+from app.sse import DONE, error_event
+from tests.app.inference.stubs import REQUEST, USAGE
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 
 
-def encoder(model: str = "tiny-base") -> ChunkEncoder:
+def encoder(model: str = "tiny-base", *, by_function: bool = False) -> ChunkEncoder:
     return ChunkEncoder(
-        id="chatcmpl-1", created=1_700_000_000, model=model, fingerprint="fp_1", request_id=REQUEST
+        id="chatcmpl-1",
+        created=1_700_000_000,
+        model=model,
+        fingerprint="fp_1",
+        request_id=REQUEST,
+        by_function=by_function,
     )
 
 
@@ -50,7 +57,7 @@ TOOK = (
 
 
 def test_the_first_chunk_has_the_role_and_the_seed() -> None:
-    assert encoder().first(42) == (
+    assert encoder().first(Delta("a"), 42) == (
         b"data: " + SHARED + b'{"index":0,"delta":{"role":"assistant","content":""},'
         b'"logprobs":null,"finish_reason":null}],'
         b'"x_groq":{"id":"' + REQUEST.encode() + b'","seed":42}}\n\n'
@@ -58,18 +65,18 @@ def test_the_first_chunk_has_the_role_and_the_seed() -> None:
 
 
 def test_a_middle_chunk_has_the_text_and_nothing_else() -> None:
-    assert encoder().text("hi") == (
+    assert encoder().piece(Delta("hi")) == (
         b"data: " + SHARED + b'{"index":0,"delta":{"content":"hi"},'
         b'"logprobs":null,"finish_reason":null}]}\n\n'
     )
 
 
 def test_an_empty_piece_makes_no_chunk() -> None:
-    assert encoder().text("") == b""
+    assert encoder().piece(Delta("")) == b""
 
 
 def test_the_last_chunk_has_the_reason_and_the_usage_twice() -> None:
-    assert encoder().last("length", USAGE, include_usage=False) == (
+    assert encoder().last("length", USAGE, "on_demand", include_usage=False) == (
         b"data: " + SHARED + b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],'
         b'"x_groq":{"id":"'
         + REQUEST.encode()
@@ -83,7 +90,7 @@ def test_the_last_chunk_has_the_reason_and_the_usage_twice() -> None:
 
 
 def test_the_usage_chunk_has_no_choices_and_comes_before_done() -> None:
-    *_, last, end = events(encoder().last("stop", USAGE, include_usage=True))
+    *_, last, end = events(encoder().last("stop", USAGE, "on_demand", include_usage=True))
     assert end.data == "[DONE]"
     chunk = json.loads(last.data)
     assert chunk["choices"] == []
@@ -93,7 +100,7 @@ def test_the_usage_chunk_has_no_choices_and_comes_before_done() -> None:
 
 def test_cached_tokens_are_in_the_usage_when_there_are_any() -> None:
     cached = replace(USAGE, cached_tokens=4)
-    chunk, *_ = chunks(encoder().last("stop", cached, include_usage=False))
+    chunk, *_ = chunks(encoder().last("stop", cached, "on_demand", include_usage=False))
     assert chunk["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
 
 
@@ -102,7 +109,7 @@ def test_cached_tokens_are_in_the_usage_when_there_are_any() -> None:
 def test_any_text_survives_framing_however_the_bytes_are_cut(
     sdk: Any, model: str, text: str, size: int
 ) -> None:
-    stream = encoder(model).text(text)
+    stream = encoder(model).piece(Delta(text))
     (event,) = events(stream, sdk, size)
     chunk = json.loads(event.data)
     assert chunk["choices"][0]["delta"] == {"content": text}
@@ -111,19 +118,23 @@ def test_any_text_survives_framing_however_the_bytes_are_cut(
 
 @given(TEXT)
 def test_no_text_can_break_a_line_for_clients_that_split_decoded_text(text: str) -> None:
-    lines = encoder().text(text).decode().splitlines()
+    lines = encoder().piece(Delta(text)).decode().splitlines()
     assert len(lines) in (0, 2)
 
 
 def test_every_chunk_is_valid_to_the_groq_sdk() -> None:
     write = encoder()
-    stream = write.first(1) + write.text("a") + write.last("stop", USAGE, include_usage=True)
+    stream = (
+        write.first(Delta("a"), 1)
+        + write.piece(Delta("a"))
+        + write.last("stop", USAGE, "on_demand", include_usage=True)
+    )
     for chunk in chunks(stream):
         validate_type(type_=ChatCompletionChunk, value=chunk)
 
 
 def test_the_strict_check_of_the_sdk_would_see_a_wrong_chunk() -> None:
-    chunk = {**chunks(encoder().text("a"))[0], "created": "yesterday"}
+    chunk = {**chunks(encoder().piece(Delta("a")))[0], "created": "yesterday"}
     with pytest.raises(ValueError, match="created"):
         validate_type(type_=ChatCompletionChunk, value=chunk)
     assert construct_type_unchecked(type_=ChatCompletionChunk, value=chunk)
@@ -132,7 +143,7 @@ def test_the_strict_check_of_the_sdk_would_see_a_wrong_chunk() -> None:
 @pytest.mark.parametrize(("client", "http"), [(groq.Groq, httpx), (openai.OpenAI, httpx2)])
 def test_an_error_event_raises_in_the_official_clients(client: Any, http: Any) -> None:
     def respond(request: Any) -> Any:
-        content = encoder().first(1) + error_event(overloaded("gone"))
+        content = encoder().first(Delta("a"), 1) + error_event(overloaded("gone"))
         return http.Response(200, headers={"content-type": "text/event-stream"}, content=content)
 
     transport = http.Client(transport=http.MockTransport(respond))

@@ -1,82 +1,14 @@
 """The Files resource as the official SDKs and raw clients use it."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
 
 import groq
 import httpx
 import openai
 import pytest
-from fastapi import FastAPI, Header
-
-from app import error_handlers
-from app.api.files.router import router
-from app.api.files.service import FilesService
-from app.auth.authenticator import Caller
-from app.dependencies import caller, files_service
 
 BATCH = b'{"custom_id": "1"}\n'
 ADAPTER = b"PK\x03\x04" + bytes(500_000)
-
-
-@pytest.fixture
-async def transport(files: FilesService) -> httpx.ASGITransport:
-    """The router alone; who calls is what the test writes into the Authorization header."""
-
-    async def named(authorization: Annotated[str, Header()]) -> Caller:
-        return Caller(org_id=authorization.removeprefix("Bearer "), key_id="key_1")
-
-    app = FastAPI()
-    error_handlers.register(app)
-    app.include_router(router, prefix="/openai/v1")
-    app.dependency_overrides[caller] = named
-    app.dependency_overrides[files_service] = lambda: files
-    return httpx.ASGITransport(app)
-
-
-def client_of(org_id: str, transport: httpx.ASGITransport) -> httpx.AsyncClient:
-    headers = {"authorization": f"Bearer {org_id}"}
-    return httpx.AsyncClient(transport=transport, base_url="http://api/openai/v1", headers=headers)
-
-
-@pytest.fixture
-async def http(mine: str, transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(mine, transport) as client:
-        yield client
-
-
-@pytest.fixture
-async def other(theirs: str, transport: httpx.ASGITransport) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(theirs, transport) as client:
-        yield client
-
-
-@pytest.fixture
-async def openai_sdk(
-    mine: str, transport: httpx.ASGITransport
-) -> AsyncIterator[openai.AsyncOpenAI]:
-    http = httpx.AsyncClient(transport=transport)
-    async with openai.AsyncOpenAI(
-        base_url="http://api/openai/v1",
-        api_key=mine,
-        http_client=http,
-        max_retries=0,
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-async def groq_sdk(mine: str, transport: httpx.ASGITransport) -> AsyncIterator[groq.AsyncGroq]:
-    http = httpx.AsyncClient(transport=transport)
-    async with groq.AsyncGroq(
-        base_url="http://api",
-        api_key=mine,
-        http_client=http,
-        max_retries=0,
-        _strict_response_validation=True,
-    ) as client:
-        yield client
 
 
 def files_in(directory: Path) -> list[Path]:

@@ -1,0 +1,76 @@
+"""Opens what inference stands on: rate limits, admission, and the fetching of callers' images."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from adapters_registry.registry import AdapterRegistry
+from app.adapters.resolver import ModelResolver
+from app.auth.keys import cache_salt
+from app.fetch.fetcher import Fetcher
+from app.fetch.http import HttpClient
+from app.fetch.resolver import SystemResolver
+from app.fetch.targets import Policy
+from app.ground import Ground
+from app.inference.admission import BoundedAdmission
+from app.inference.images import ImageLimits, Images
+from app.inference.serving import Inference, Ports
+from app.limits.limiter import RateLimits, make_rate_limits
+from app.limits.plans import load_plans
+from app.observability.admission import AdmissionCollector
+from app.observability.metrics import Metrics
+from app.settings import FetchSettings, Settings
+
+
+def open_inference(ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack) -> Inference:
+    """Open it; `stack` closes what must be closed. **Raises:** PlansError."""
+    chat = ground.engines.chat
+    admission = BoundedAdmission(
+        [engine.card for engine in chat.values()],
+        queue=ground.settings.admission.queue,
+        reserve=ground.settings.admission.reserve,
+    )
+    ground.metrics.registry.register(AdmissionCollector(admission))
+    ports = Ports(
+        resolver=ModelResolver(chat, ground.database.sessions),
+        adapters=adapters,
+        limits=_open_limits(ground.settings, ground.metrics, stack),
+        admission=admission,
+        observer=ground.metrics,
+        salt=partial(cache_salt, ground.pepper),
+    )
+    return Inference(ports)
+
+
+def open_images(settings: FetchSettings, stack: AsyncExitStack) -> Images:
+    """Open what takes in the images of requests; `stack` closes it."""
+    limits = ImageLimits(
+        count=settings.images_per_request,
+        url_bytes=settings.image_bytes,
+        data_bytes=settings.image_data_bytes,
+        total_bytes=settings.images_bytes,
+        pixels=settings.image_pixels,
+    )
+    images = Images(_open_fetcher(settings, stack), limits)
+    stack.callback(images.close)
+    return images
+
+
+def _open_fetcher(settings: FetchSettings, stack: AsyncExitStack) -> Fetcher:
+    policy = Policy.parse(settings.schemes, settings.allowed_hosts)
+    http = HttpClient(connect_seconds=settings.connect_seconds)
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    return Fetcher(policy, http, resolver, total_seconds=settings.total_seconds)
+
+
+def _open_limits(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RateLimits:
+    url = settings.rate_limits.storage_url
+    limits = make_rate_limits(
+        None if settings.plans is None else load_plans(settings.plans),
+        metrics,
+        storage_url=None if url is None else url.get_secret_value(),
+        timeout_seconds=settings.rate_limits.timeout_seconds,
+        retry_seconds=settings.rate_limits.retry_seconds,
+    )
+    stack.push_async_callback(limits.close)
+    return limits

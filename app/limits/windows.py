@@ -1,0 +1,51 @@
+"""Windows: fixed spans of time, one counter each, named by their number.
+
+A number is part of a counter's key, so nothing can ever be credited to another window than the one
+that was charged. The windows of an organisation begin at a moment of its own: clients that were
+refused do not all come back in the same second.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.limits.counters import Addition
+from app.limits.dimensions import Limit
+from app.limits.plans import FLEX
+
+
+class Window(NamedTuple):
+    """One window of one limit; `end` is in Unix seconds."""
+
+    limit: Limit
+    key: str
+    end: float
+
+    def addition(self, amount: int) -> Addition:
+        """Return what changes the window's counter by `amount`."""
+        return Addition(self.key, amount, self.limit.dimension.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose budget is charged. `model` is the base model's id, for its adapters too.
+
+    Flex is counted apart; the other tiers share their counters.
+    """
+
+    org_id: str
+    model: str
+    tier: str
+
+    def windows(self, limits: tuple[Limit, ...], now: float) -> list[Window]:
+        """Return the window of each limit at this time."""
+        pool = FLEX if self.tier == FLEX else "standard"
+        prefix = f"{self.org_id}/{self.model}/{pool}"
+        phase = zlib.crc32(self.org_id.encode())
+        return [_window(limit, prefix, phase % limit.dimension.seconds, now) for limit in limits]
+
+
+def _window(limit: Limit, prefix: str, phase: int, now: float) -> Window:
+    name, _, _, seconds = limit.dimension
+    number = int((now + phase) // seconds)
+    return Window(limit, f"{prefix}/{name}/{number}", (number + 1) * seconds - phase)

@@ -1,0 +1,38 @@
+"""JSON as the frames of our server-sent events hold it, and the frames that end a stream."""
+
+import json
+
+import msgspec
+
+from app.errors import ApiError
+
+DONE = b"data: [DONE]\n\n"
+
+_LINE_BREAKS = (
+    (b"\xc2\x85", b"\\u0085"),
+    (b"\xe2\x80\xa8", b"\\u2028"),
+    (b"\xe2\x80\xa9", b"\\u2029"),
+)
+
+
+def json_bytes(value: object) -> bytes:
+    """Write a value as ASCII, without spaces."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def json_text(text: str) -> bytes:
+    """Write a text as a JSON string, in UTF-8."""
+    encoded = msgspec.json.encode(text)
+    return encoded if text.isascii() else without_line_breaks(encoded)
+
+
+def without_line_breaks(encoded: bytes) -> bytes:
+    """Escape what JSON may hold raw but some clients' line splitting takes for an end of line."""
+    for raw, escaped in _LINE_BREAKS:
+        encoded = encoded.replace(raw, escaped)
+    return encoded
+
+
+def error_event(error: ApiError) -> bytes:
+    """Write an error that came after the first token. The stream ends here, without `[DONE]`."""
+    return b"event: error\ndata: " + error.body() + b"\n\n"
