@@ -27,6 +27,9 @@ from app.inference.json_schema import (
     is_valid,
 )
 
+ANY_OBJECT = {"name": "object", "schema": {"type": "object", "additionalProperties": True}}
+"""Not left out: without it xgrammar wants a space behind each comma, and none behind colons."""
+
 
 @dataclass(frozen=True, slots=True)
 class FieldNames:
@@ -194,8 +197,11 @@ def _schema(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _decodable(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
     """Ask of the engine what a grammar can enforce; the rest is checked in the whole answer."""
-    if response_format is None or (schema := _schema(response_format)) is None:
-        return response_format
+    if response_format is None:
+        return None
+    if (schema := _schema(response_format)) is None:
+        # vLLM's own grammar for any object wants spaces that those of schemas forbid.
+        return {"type": "json_schema", "json_schema": ANY_OBJECT}
     if response_format["json_schema"].get("strict"):
         return response_format
     wanted = {**response_format["json_schema"], "schema": decodable(schema)}

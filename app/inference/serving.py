@@ -191,7 +191,9 @@ class Served:
 
     async def _render(self, job: Job) -> Prompt:
         rendering = self._ports.admission.rendering
-        with self._in_words(), rendering(self.card.id, self.tier, estimated_tokens(job)):
+        # A prompt of more is refused by the engine, and no reason to try again later.
+        tokens = min(estimated_tokens(job), self.card.context_window)
+        with self._in_words(), rendering(self.card.id, self.tier, tokens):
             return await self._model.engine.prepare(job)
 
     async def _metered(

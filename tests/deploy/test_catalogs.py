@@ -21,6 +21,14 @@ def test_the_demo_catalog_takes_every_rank_that_groq_takes(smollm2: Path) -> Non
     assert model.lora.ranks == (8, 16, 32, 64)
 
 
+def test_the_demo_catalog_serves_tools(smollm2: Path) -> None:
+    (model,) = load_catalog(CATALOG).models
+
+    assert model.chat.tool_parser == "hermes"
+    assert model.chat.template is not None
+    assert "<tool_call>" in model.chat.template.read_text()
+
+
 def test_the_groqcloud_catalog_names_hub_models_that_take_adapters() -> None:
     models = load_catalog(CATALOG.with_name("groqcloud.yaml")).models
 

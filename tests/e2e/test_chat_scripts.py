@@ -31,7 +31,7 @@ PARAMETERS = {
 }
 FUNCTION = {"name": "get_weather", "description": "Tell the weather.", "parameters": PARAMETERS}
 TOOLS = {"tools": [{"type": "function", "function": FUNCTION}]}
-PARIS = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+PARIS = {"name": "get_weather", "arguments": '{"city":"Paris"}'}
 THINKS = {"reasoning_effort": "default"}
 
 

@@ -283,3 +283,44 @@ async def test_a_control_tokens_literal_in_any_text_is_text(
 
     (made,) = choice["message"]["tool_calls"][:1]
     assert json.loads(made["function"]["arguments"]) == {literal: literal}
+
+
+def many_tools() -> dict[str, Any]:
+    names = {f"property_{n}": {"type": "string", "title": "x" * 80} for n in range(450)}
+    schema = {"type": "object", "properties": names}
+    functions = [{"name": f"f{n}", "parameters": schema} for n in range(128)]
+    return {"tools": [{"type": "function", "function": each} for each in functions]}
+
+
+def long_loop() -> dict[str, Any]:
+    function = {"name": "get_time", "arguments": json.dumps({"zone": "時" * 300})}
+    calls = [{"id": "c", "type": "function", "function": function}] * 3
+    asked = {"role": "assistant", "content": None, "tool_calls": calls}
+    result = {"role": "tool", "tool_call_id": "c", "content": "y" * 300}
+    return {"messages": [asked, result] * 2048}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (many_tools(), "Please reduce the length of the messages or completion."),
+        (long_loop(), "Please reduce the length of the messages or completion."),
+        (
+            {"tools": [{"type": "function", "function": {"name": "時"}}]},
+            "'tools.0.function.name' : string does not match the pattern ^[a-zA-Z0-9_-]{1,64}$",
+        ),
+    ],
+    ids=["tools", "messages", "name"],
+)
+async def test_hostile_sizes_are_refused_while_others_are_answered(
+    http: httpx.AsyncClient, models: Sequence[str], fields: dict[str, Any], said: str
+) -> None:
+    hostile = asyncio.gather(*(http.post(URL, json=body(models[0], **fields)) for _ in range(3)))
+    others = 0
+    while not hostile.done():
+        async with asyncio.timeout(20):
+            await answer(http, body(models[1], max_completion_tokens=1))
+        others += 1
+    for response in await hostile:
+        assert (response.status_code, response.json()["error"]["message"]) == (400, said)
+    assert others

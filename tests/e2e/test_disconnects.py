@@ -57,6 +57,7 @@ async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(
         base_url=server.url, headers=headers, timeout=60, limits=limits
     ) as http:
+        await http.post("/v1/chat/completions", json=chat(TINY, "Be counted"))
         yield http
 
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from deploy.quickstart.adapters import zipped
 from tests.fixtures.databases import Postgres
+from tests.fixtures.redis import RedisServer
 from tests.fixtures.seaweedfs import SeaweedFS
 from tests.fixtures.server import LORA_API, TINY, Server, running_server, tiny_model
 from tests.fixtures.tiny_llama import write_adapter
@@ -29,6 +31,13 @@ FIRST_SEED = 100
 """Seed of the first round's adapter."""
 
 
+REQUESTS_A_DAY = 5
+PLANS = {
+    "default": "endless",
+    "plans": {"endless": {"models": {}}, "few": {"models": {"*": {"rpd": REQUESTS_A_DAY}}}},
+}
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two servers on the same database and bucket, and one key for both."""
@@ -40,8 +49,13 @@ class Pair:
     ask_there: httpx.Client
 
 
-def production_settings(database_url: str, seaweedfs: SeaweedFS) -> dict[str, str]:
+def production_settings(
+    database_url: str, seaweedfs: SeaweedFS, redis: RedisServer, plans: Path
+) -> dict[str, str]:
+    plans.write_text(yaml.safe_dump(PLANS))
     return {
+        "LORA_API_PLANS": str(plans),
+        "LORA_API_RATE_LIMITS__STORAGE_URL": redis.url,
         "LORA_API_AUTH__SECRET": "not-a-real-secret-but-long-enough",
         "LORA_API_DATABASE__URL": database_url,
         "LORA_API_STORE__KIND": "s3",
@@ -88,10 +102,11 @@ async def pair(
     tiny_llama_directory: Path,
     postgres: Postgres,
     seaweedfs: SeaweedFS,
+    redis: RedisServer,
 ) -> AsyncIterator[Pair]:
     room = tmp_path_factory.mktemp("pair")
     async with postgres.database("template1") as database_url:
-        settings = production_settings(database_url, seaweedfs)
+        settings = production_settings(database_url, seaweedfs, redis, room / "plans.yaml")
         await asyncio.to_thread(lora_api, settings, "migrate")
         models = [tiny_model(tiny_llama_directory)]
         left = room / "here" / "data" / "work" / "left-by-a-crash"
@@ -222,3 +237,25 @@ def assert_answered_by(response: httpx.Response, digest: str) -> None:
 
 def metrics(client: httpx.Client) -> str:
     return client.get("/metrics").text
+
+
+def test_both_servers_count_against_one_budget_of_requests(pair: Pair) -> None:
+    key = pair.here.key("frugal")
+    lora_api(pair.here.environment, "organizations", "plan", "frugal", "few")
+    with connected(pair.here, key) as here, connected(pair.there, key) as there:
+        answers = [ask(client, TINY) for client in (here, there, there, here, there)]
+        refused = [ask(client, TINY) for client in (here, there)]
+    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in answers]
+    assert left == ["4", "3", "2", "1", "0"]
+    assert [answer.status_code for answer in answers] == [200] * REQUESTS_A_DAY
+    for refusal in refused:
+        assert refusal.status_code == 429
+        assert refusal.json()["error"]["code"] == "rate_limit_exceeded"
+        assert "on requests per day (RPD): Limit 5, Used 5, Requested 1" in refusal.text
+        assert int(refusal.headers["retry-after"]) >= 1
+
+
+def test_other_organisations_have_budgets_of_their_own(pair: Pair) -> None:
+    answer = ask(pair.ask_here, TINY)
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.startswith("x-ratelimit")]

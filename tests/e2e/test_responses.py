@@ -129,7 +129,7 @@ def test_a_stream_adds_up_to_the_whole_response(
 
 
 def test_an_answer_that_reaches_its_limit_is_incomplete(client: openai.OpenAI) -> None:
-    asked = {"model": SMOLLM2, "input": "Tell a long story.", "max_output_tokens": 4}
+    asked: dict[str, Any] = {"model": SMOLLM2, "input": "Tell a story.", "max_output_tokens": 4}
 
     response = client.responses.create(**asked)
 
@@ -213,7 +213,8 @@ def test_a_tool_loop_pushes_thoughts_and_calls_back(scripted: openai.OpenAI) -> 
     assert thought.content[0].text.strip() == THOUGHT.strip()
     assert call.type == "function_call"
     result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
-    second = scripted.responses.create(input=[*items, *first.output, result], **asked)
+    items += [*first.output, result]
+    second = scripted.responses.create(input=items, **asked)
 
     assert second.output_text.strip() == "The tool says it is sunny."
     assert second.usage is not None

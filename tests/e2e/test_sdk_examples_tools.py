@@ -119,15 +119,14 @@ def test_a_call_is_streamed_in_pieces(client: Any) -> None:
     choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
     pieces = [call for choice in choices for call in choice.delta.tool_calls or []]
     assert "".join(piece.function.name or "" for piece in pieces) == "get_weather"
-    assert "".join(piece.function.arguments or "" for piece in pieces) == '{"city": "Paris"}'
+    assert "".join(piece.function.arguments or "" for piece in pieces) == '{"city":"Paris"}'
     assert choices[-1].finish_reason == "tool_calls"
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": TOOL["function"]}])
 def test_a_forced_call_is_made(client: Any, choice: Any) -> None:
     named = choice if choice == "required" else {**choice, "function": {"name": "get_weather"}}
-    tool = {**TOOL, "function": {**TOOL["function"], "strict": True}}
-    body = {"messages": told("text"), "tools": [tool], "tool_choice": named}
+    body = {"messages": told("text"), "tools": [TOOL], "tool_choice": named}
 
     (call,) = ask(client, **body).choices[0].message.tool_calls
 

@@ -41,6 +41,8 @@ from app.wire import (
 )
 
 MAX_MESSAGES = 4_096
+MAX_PARTS = 8_192
+"""Ours: parts and calls of all messages together; tens of thousands would hold the process up."""
 MAX_DOCUMENTS = 256
 
 
@@ -58,6 +60,13 @@ Compound = Annotated[Any, BeforeValidator(_compound, json_schema_input_type=one_
 
 def _named_or_not(value: Any) -> str:
     return "(named)" if isinstance(value, dict | BaseModel) else "(word)"
+
+
+def _parts(message: Any) -> int:
+    if not isinstance(message, dict):
+        return 0
+    lists = (message.get("content"), message.get("tool_calls"))
+    return sum(len(each) for each in lists if isinstance(each, list))
 
 
 Word = Annotated[Choice, Tag("(word)")]
@@ -104,6 +113,15 @@ class ChatCompletionRequest(Streamable):
     include_domains: Compound = None
     exclude_domains: Compound = None
     compound_custom: Compound = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def has_bounded_messages(cls, data: Any) -> Any:
+        messages = data.get("messages") if isinstance(data, dict) else None
+        if isinstance(messages, list) and sum(map(_parts, messages)) > MAX_PARTS:
+            message = f"'messages' : maximum number of parts and tool calls is {MAX_PARTS}"
+            raise refused(message, param="messages")
+        return data
 
     @model_validator(mode="after")
     def limits_agree(self) -> Self:

@@ -127,7 +127,7 @@ class ChatService:
                     delta = await anext(deltas)
             except ApiError as error:
                 log.warning("stream failed", request_id=answering.context.id, exc_info=error)
-                yield opening + error_event(error)
+                yield error_event(error)
                 return
             reason, usage = _outcome(answering, delta)
             include_usage = answering.request.include_usage

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from app.api.responses.output import OutputItem
 from app.api.responses.schemas import ResponseRequest, ServiceTier
 from app.api.responses.tools import echo
+from app.catalog import ReasoningEffort
 from app.engine.base import Usage
 from app.inference.tiers import Tier
 
@@ -72,10 +73,14 @@ class ResponseError(BaseModel):
 
 
 class ReasoningEcho(BaseModel):
-    """How long the model was asked to think."""
+    """How long the model was asked to think; null also where the schema has no word for it."""
 
-    effort: str | None
+    effort: Literal["low", "medium", "high"] | None
     summary: None = None
+
+    @classmethod
+    def of(cls, effort: ReasoningEffort | None) -> Self:
+        return cls(effort=effort if effort in ("low", "medium", "high") else None)
 
 
 class Response(BaseModel):
@@ -119,7 +124,7 @@ class Response(BaseModel):
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             parallel_tool_calls=request.parallel_tool_calls is not False,
-            reasoning=ReasoningEcho(effort=request.effort),
+            reasoning=ReasoningEcho.of(request.effort),
             service_tier="default",
             temperature=1.0 if request.temperature is None else request.temperature,
             text=request.text_config.echo(),

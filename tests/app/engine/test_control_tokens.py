@@ -1,7 +1,7 @@
 """Control tokens in callers' text are text to the model, and all other text is as it was."""
 
+import itertools
 import json
-
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def test_parts_do_not_make_a_control_token_together(
     control: ControlTokens, tokenizer: Any, cuts: list[int]
 ) -> None:
     ends = [0, *sorted(cuts), len(START)]
-    pieces = [START[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    pieces = [START[begin:end] for begin, end in itertools.pairwise(ends)]
     found = hidden(control, [{"role": "user", "content": parts("a", *pieces, "b")}])
     rendered = "".join(part["text"] for part in found.value[0]["content"])
     ids = control.tokens(rendered, found)

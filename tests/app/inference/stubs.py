@@ -16,7 +16,7 @@ from app.engine.base import Delta, Job, ModelCard, Prompt, Run, TextJob, Usage
 from app.errors import ApiError, model_not_found
 from app.inference.admission import BoundedAdmission
 from app.inference.context import RequestContext
-from app.inference.serving import Ports, Inference
+from app.inference.serving import Inference, Ports
 
 ORG = "org_01jh6x76wtemjr74t1fh0faj5t"
 REQUEST = "req_01jh6x76wtemjr74t1fh0faj5t"

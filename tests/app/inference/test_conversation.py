@@ -73,7 +73,6 @@ async def test_the_job_is_what_was_asked() -> None:
     )
 
 
-
 @pytest.mark.parametrize(
     ("card", "said"),
     [
@@ -191,7 +190,9 @@ async def test_json_mode_wants_the_word_in_a_message(content: Any) -> None:
         "messages",
     )
     told = replace(asked, messages=[USER, {"role": "system", "content": content}])
-    assert (await job(told)).response_format == JSON_OBJECT
+    asked_for = (await job(told)).response_format
+    assert asked_for is not None
+    assert asked_for["json_schema"]["schema"] == {"type": "object", "additionalProperties": True}
 
 
 async def test_an_images_bytes_do_not_ask_for_json() -> None:

@@ -105,6 +105,13 @@ async def test_a_prompt_that_cannot_be_rendered_is_not_paid(rig: InferenceRig) -
     assert charges(rig) == [("on_demand", [], [0])]
 
 
+async def test_a_prompt_that_never_fits_is_not_told_to_come_again(rig: InferenceRig) -> None:
+    rig.engine.refusal = PromptTooLong()
+    huge = replace(JOB, messages=[{"role": "user", "content": "x" * 20_000_000}])
+    with rig.admission.enter(BASE, "on_demand", PROMPT):
+        assert (await refusal(rig, job=huge)).code == "context_length_exceeded"
+
+
 async def test_a_lease_that_is_not_had_is_not_paid(rig: InferenceRig) -> None:
     rig.adapters.error = AdapterLoadFailed("d")
     assert (await refusal(rig, model=ADAPTER_MODEL)).status == 503

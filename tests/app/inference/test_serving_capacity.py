@@ -118,12 +118,10 @@ async def test_who_goes_away_gives_the_place_back(rig):
 
 
 async def test_a_text_too_long_for_the_queue_is_refused_before_it_is_rendered(rig):
-    text = "word " * CARD.cache_tokens
-    job = ChatJob([{"role": "user", "content": text * 2}], Sampling(), "salt")
-    with ExitStack() as stack:
-        rig.fill(stack, 1)
-        with pytest.raises(ApiError) as raised:
-            await rig.ask(job=job)
+    job = ChatJob([{"role": "user", "content": "word " * 500}], Sampling(), "salt")
+    almost_all = rig.admission.enter(BASE, "on_demand", 2 * CARD.cache_tokens - 500)
+    with almost_all, pytest.raises(ApiError) as raised:
+        await rig.ask(job=job)
     assert raised.value.status == 503
     assert rig.engine.jobs == []
     assert rig.admission.stats()[BASE].refused == {("on_demand", "tokens"): 1}

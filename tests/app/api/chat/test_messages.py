@@ -166,6 +166,14 @@ WORDING = [
 ]
 
 
+@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"a":' * 100_000, "NaN", "1" * 5_000])
+def test_arguments_that_nobody_can_read_are_refused(arguments: str) -> None:
+    called = {"name": "f", "arguments": arguments}
+    error = refusal(USER, {"role": "assistant", "function_call": called})
+    assert (error.status, error.param) == (400, "messages.1.function_call.arguments")
+    assert len(error.message) < 300
+
+
 @pytest.mark.parametrize(("message", "said", "param"), WORDING)
 def test_a_wrong_message_is_refused_in_groqs_wording(
     message: object, said: str, param: str

@@ -1,17 +1,20 @@
 """Which chat requests are taken, and in which words the others are refused."""
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from app.api.chat.schemas import MAX_MESSAGES, ChatCompletionRequest
+from app.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
 from app.engine.base import Usage
 from app.errors import ApiError
 from app.groq_fields import CompletionUsage
 from app.json_body import parse
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
+from tests.stopwatch import cpu_time
 
 GROQ_FIELDS = {
     "messages",
@@ -315,14 +318,6 @@ def test_a_wrong_value_is_refused_by_name_and_with_what_is_allowed(
         ("max_token", ", did you mean 'max_tokens'?"),
         ("top_k", ", did you mean 'top_p'?"),
         ("min_p", ""),
-        ("guided_json", ""),
-        ("prompt_embeds", ""),
-        ("chat_template", ""),
-        ("chat_template_kwargs", ""),
-        ("cache_salt", ""),
-        ("priority", ""),
-        ("stop_token_ids", ""),
-        ("structured_outputs", ""),
     ],
 )
 def test_a_field_outside_groqs_list_is_unsupported(field: str, meant: str) -> None:
@@ -355,6 +350,28 @@ def test_control_characters_have_no_place_in_a_model_id() -> None:
 def test_a_conversation_may_have_as_many_messages_as_documented_and_no_more() -> None:
     assert len(accepted(messages=MESSAGES * MAX_MESSAGES).messages) == MAX_MESSAGES
     assert refusal(messages=MESSAGES * (MAX_MESSAGES + 1)).param == "messages"
+
+
+PART = {"type": "text", "text": "a"}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def test_parts_and_calls_are_counted_over_all_messages() -> None:
+    half = MAX_PARTS // 2
+    user = {"role": "user", "content": [PART] * half}
+    assistant = {"role": "assistant", "tool_calls": [CALL] * half}
+    assert len(accepted(messages=[user, assistant]).messages) == 2
+    error = refusal(messages=[user, assistant, {"role": "user", "content": [PART]}])
+    assert error.param == "messages"
+    assert error.message == "'messages' : maximum number of parts and tool calls is 8192"
+
+
+def test_too_many_parts_are_refused_before_any_is_read() -> None:
+    body = encode(chat_body(messages=[{"role": "user", "content": [PART] * 80_000}]))
+    document = json.loads(body)
+    with cpu_time() as reading, pytest.raises(ValidationError):
+        ChatCompletionRequest.model_validate(document)
+    assert reading.seconds < 0.05
 
 
 def test_equal_limits_under_both_names_are_one_limit() -> None:

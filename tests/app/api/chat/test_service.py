@@ -18,9 +18,10 @@ from adapters_registry.errors import (
 )
 from adapters_registry.types import Digest
 from app.api.chat.schemas import ChatCompletionRequest
+from app.api.chat.service import ChatService
 from app.auth.authenticator import Caller
-from app.engine.base import Delta, EngineDead, EngineOverloaded, PromptTooLong, Run
-from app.errors import ApiError
+from app.engine.base import Delta, EngineDead, EngineOverloaded, ModelCard, PromptTooLong, Run
+from app.errors import ApiError, invalid_request
 from app.inference.context import RequestContext
 from app.inference.tiers import PRIORITIES
 from app.json_body import parse
@@ -308,3 +309,42 @@ async def test_each_lease_is_observed(rig: Rig) -> None:
     (lease,) = rig.observer.leases
     await rig.service.complete(rig.context, request())
     assert rig.observer.leases == [lease]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detail": "low"}}
+
+
+class TakenIn:
+    """Takes images in by their number, or refuses them."""
+
+    def __init__(self, refusal: ApiError | None = None) -> None:
+        self._refusal = refusal
+        self.cards: list[ModelCard] = []
+
+    async def taken_in(self, messages: Any, card: ModelCard) -> list[dict[str, Any]]:
+        self.cards.append(card)
+        if self._refusal is not None:
+            raise self._refusal
+        return [{**message, "content": "seen"} for message in messages]
+
+
+async def test_the_engine_sees_images_as_they_were_taken_in(rig: Rig) -> None:
+    rig.engine.script = answer("a cat")
+    images = TakenIn()
+    service = ChatService(rig.inference, images)
+    asked = request(messages=[{"role": "user", "content": [IMAGE]}])
+    await service.complete(rig.context, asked)
+    assert rig.engine.jobs[0].messages == [{"role": "user", "content": "seen"}]
+    assert images.cards == [CARD]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_image_that_cannot_be_taken_in_ends_the_request(rig: Rig, stream: bool) -> None:
+    refused = invalid_request("no", param="messages.0.content.0.image_url")
+    service = ChatService(rig.inference, TakenIn(refused))
+    asked = request(messages=[{"role": "user", "content": [IMAGE]}], stream=stream)
+    with pytest.raises(ApiError) as caught:
+        await (service.stream if stream else service.complete)(rig.context, asked)
+    assert caught.value is refused
+    assert rig.engine.jobs == []
+    assert [budget.settled for budget in rig.limits.budgets] == [[0]]

@@ -86,7 +86,7 @@ class Accumulated:
             assert item["arguments"] == event["arguments"]
 
     def _item(self, event: dict[str, Any]) -> dict[str, Any]:
-        item = self.items[event["output_index"]]
+        item: dict[str, Any] = self.items[event["output_index"]]
         assert item["id"] == event["item_id"]
         assert item["id"] in self.open
         return item

@@ -19,7 +19,8 @@ def assembled(*deltas: Delta, is_cut: bool = False) -> list[tuple[str, str, str]
 
 
 def _text(item: Any) -> str:
-    return item.arguments if item.type == "function_call" else item.content[0].text
+    text: str = item.arguments if item.type == "function_call" else item.content[0].text
+    return text
 
 
 def test_a_text_is_one_message() -> None:

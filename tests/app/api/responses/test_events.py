@@ -18,6 +18,7 @@ from tests.app.api.responses.bodies import WEATHER, events, request
 from tests.app.inference.stubs import USAGE
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
+EVENT: Any = ResponseStreamEvent
 CALL = ToolCall("call_1", "get_weather", '{"city":"Oslo"}')
 
 
@@ -120,14 +121,14 @@ def test_every_event_is_of_the_type_that_openais_sdk_declares() -> None:
     )
     assert len(set(names(told))) == 16
     for event in told:
-        validate_type(type_=ResponseStreamEvent, value=event)
+        validate_type(type_=EVENT, value=event)
 
 
 def test_the_strict_check_of_the_sdk_would_see_a_wrong_event() -> None:
     wrong = {**events(stream(Delta("a")))[4], "output_index": "first"}
     with pytest.raises(ValueError, match="output_index"):
-        validate_type(type_=ResponseStreamEvent, value=wrong)
-    assert construct_type_unchecked(type_=ResponseStreamEvent, value=wrong)
+        validate_type(type_=EVENT, value=wrong)
+    assert construct_type_unchecked(type_=EVENT, value=wrong)
 
 
 @given(TEXT.filter(bool), TEXT, TEXT)

@@ -72,6 +72,11 @@ def test_a_response_repeats_what_was_asked_for() -> None:
     assert repeated["reasoning"]["effort"] == "low"
 
 
+@pytest.mark.parametrize("effort", ["none", "default", "minimal", "xhigh"])
+def test_an_effort_that_groqs_schema_does_not_know_is_not_repeated(effort: str) -> None:
+    assert begun(reasoning={"effort": effort}).reasoning.effort is None
+
+
 def test_a_chosen_tool_is_repeated_for_both_readers() -> None:
     named = {"type": "function", "name": "get_weather"}
     repeated = told(begun(tools=[WEATHER], tool_choice=named))

@@ -16,6 +16,7 @@ from tests.app.api.responses.stubs import Rig
 from tests.app.inference.stubs import ADAPTER_HEADERS, ADAPTER_MODEL, BASE, USAGE, answer
 
 URL = "/openai/v1/responses"
+TOOL: Any = WEATHER
 CALL = ToolCall("call_1", "get_weather", '{"city":"Oslo"}')
 CALLED = Delta(reasoning="hm", tool_calls=(CALL,), finish_reason="tool_calls", usage=USAGE)
 
@@ -64,7 +65,7 @@ async def test_the_stream_helper_accumulates_text_thoughts_and_calls(
     rig: Rig, client: openai.AsyncOpenAI
 ) -> None:
     rig.engine.script = [Delta("I loo", "hm"), Delta("k"), CALLED]
-    async with client.responses.stream(model=BASE, input="hi", tools=[WEATHER]) as stream:
+    async with client.responses.stream(model=BASE, input="hi", tools=[TOOL]) as stream:
         snapshots = [
             event.snapshot async for event in stream if event.type == "response.output_text.delta"
         ]
@@ -90,14 +91,14 @@ async def test_the_tool_loop_goes_round_with_the_client_s_own_objects(
 ) -> None:
     items: list[Any] = [{"role": "user", "content": "Oslo?"}]
     rig.engine.script = [CALLED]
-    first = await client.responses.create(model=BASE, input=items, tools=[WEATHER])
+    first = await client.responses.create(model=BASE, input=items, tools=[TOOL])
     items += first.output
     for item in first.output:
         if item.type == "function_call":
             output = {"type": "function_call_output", "call_id": item.call_id, "output": "24"}
             items.append(output)
     rig.engine.script = answer("24 degrees")
-    second = await client.responses.create(model=BASE, input=items, tools=[WEATHER])
+    second = await client.responses.create(model=BASE, input=items, tools=[TOOL])
     assert second.output_text == "24 degrees"
     roles = [message["role"] for message in rig.engine.jobs[1].messages]
     assert roles == ["user", "assistant", "tool"]
@@ -119,7 +120,7 @@ async def test_parsed_output_goes_back_as_input(rig: Rig, client: openai.AsyncOp
 
 async def test_a_dumped_output_goes_back_as_input(rig: Rig, client: openai.AsyncOpenAI) -> None:
     rig.engine.script = [CALLED]
-    first = await client.responses.create(model=BASE, input="hi", tools=[WEATHER])
+    first = await client.responses.create(model=BASE, input="hi", tools=[TOOL])
     items: list[Any] = [item.model_dump() for item in first.output]
     rig.engine.script = answer("a")
     second = await client.responses.create(model=BASE, input=items)
