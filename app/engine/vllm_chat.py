@@ -331,7 +331,7 @@ def _card(spec: ModelSpec, llm: AsyncLLM) -> ModelCard:
         context_window=spec.context_window,
         max_completion_tokens=min(spec.max_completion_tokens, spec.context_window),
         fingerprint=fingerprint(
-            spec.source, spec.revision, vllm.__version__, engine_arguments(spec)
+            spec.source, spec.revision, vllm.__version__, _answering_arguments(spec)
         ),
         max_running=llm.vllm_config.scheduler_config.max_num_seqs,
         cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or spec.context_window,
@@ -341,6 +341,12 @@ def _card(spec: ModelSpec, llm: AsyncLLM) -> ModelCard:
         reasons=spec.chat.reasoning_parser is not None,
         reasoning_efforts=spec.chat.reasoning_efforts,
     )
+
+
+def _answering_arguments(spec: ModelSpec) -> dict[str, Any]:
+    """Return what answers depend on; a template is known by its text, not by its place."""
+    template = None if spec.chat.template is None else spec.chat.template.read_text()
+    return {**engine_arguments(spec), "chat_template": template}
 
 
 def _takes_images(llm: AsyncLLM) -> bool:

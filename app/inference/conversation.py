@@ -209,7 +209,7 @@ def _decodable(response_format: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _enforceable(use: ToolUse | None) -> ToolUse | None:
-    """Hold the arguments of a call that must be made to their schema, unless told not to."""
+    """Hold the arguments of a call that must be made to their schema; clients parse them."""
     if use is None:
         return None
     is_forced = use.choice not in ("none", "auto")
@@ -218,13 +218,10 @@ def _enforceable(use: ToolUse | None) -> ToolUse | None:
 
 def _constrained(tool: dict[str, Any], is_forced: bool) -> dict[str, Any]:
     function = tool["function"]
-    if not function.get("strict", is_forced):
+    if function.get("strict") or not is_forced:
         return tool
-    parameters = function.get("parameters")
-    if function.get("strict") or parameters is None:
-        return {**tool, "function": {**function, "strict": True}}
-    enforced = {**function, "parameters": decodable(parameters), "strict": True}
-    return {**tool, "function": enforced}
+    parameters = decodable(function.get("parameters") or {"type": "object"})
+    return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
 
 
 def _mentions_json(value: Any) -> bool:

@@ -36,14 +36,14 @@ THINKS = {"reasoning_effort": "default"}
 
 
 @pytest.fixture(scope="module")
-def key(scripted_server: Server) -> str:
-    return scripted_server.key("chat-scripts")
+def key(server: Server) -> str:
+    return server.key("chat-scripts")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def http(scripted_server: Server, key: str) -> AsyncIterator[httpx.AsyncClient]:
+async def http(server: Server, key: str) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"authorization": f"Bearer {key}"}
-    url = scripted_server.url
+    url = server.url
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=120) as client:
         yield client
 
@@ -214,11 +214,11 @@ async def test_the_old_form_of_tools_works(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("sdk", [groq, openai])
-async def test_the_whole_tool_loop_is_streamed(sdk: Any, scripted_server: Server, key: str) -> None:
+async def test_the_whole_tool_loop_is_streamed(sdk: Any, server: Server, key: str) -> None:
     path = "" if sdk is groq else "/openai/v1"
     client = {groq: groq.AsyncGroq, openai: openai.AsyncOpenAI}[sdk]
     messages: list[Any] = [QUESTION]
-    async with client(base_url=scripted_server.url + path, api_key=key) as asking:
+    async with client(base_url=server.url + path, api_key=key) as asking:
         for _ in range(2):
             stream = await asking.chat.completions.create(
                 model=MODEL_ID, messages=messages, stream=True, **TOOLS

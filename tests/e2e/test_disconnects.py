@@ -75,14 +75,16 @@ async def test_dropped_streams_and_calls_leave_nothing_running(
     dropped = {True: 0, False: 0}
     before = await asyncio.to_thread(read, server)
     while min(dropped.values()) < wanted:
-        began = asyncio.Event()
+        began = asyncio.Semaphore(0)
         kinds = [*itertools.product((TINY, adapter), (True, False), range(WAVE // 4))]
         asked = {
             asyncio.create_task(_ask(http, path, body(model, _text()), stream, began)): stream
             for model, stream, _ in kinds
         }
+        async with asyncio.timeout(30):
+            for _ in range(WAVE // 5):
+                await began.acquire()
         # Now some of them run and the others wait.
-        await asyncio.wait_for(began.wait(), 30)
         for task, stream in asked.items():
             dropped[stream] += task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
@@ -122,13 +124,16 @@ def _text() -> str:
 
 
 async def _ask(
-    http: httpx.AsyncClient, path: str, body: dict[str, Any], stream: bool, began: asyncio.Event
+    http: httpx.AsyncClient, path: str, body: dict[str, Any], stream: bool, began: asyncio.Semaphore
 ) -> None:
     async with http.stream("POST", f"/v1/{path}", json={**body, "stream": stream}) as response:
         assert response.status_code == 200
-        async for line in response.aiter_lines():
-            if stream and line:
-                began.set()
+        lines = response.aiter_lines()
+        if stream:
+            await anext(lines)
+            began.release()
+        async for _ in lines:
+            pass
 
 
 async def _cut_short(http: httpx.AsyncClient, model: str, events: int) -> int:

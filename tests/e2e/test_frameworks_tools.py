@@ -19,9 +19,9 @@ def has_types_of_a_report(seen: Any) -> bool:
     return [type(seen[name]) for name in ("city", "temperature", "dry")] == [str, int, bool]
 
 
-def test_usage_is_counted_once_in_a_stream(scripted_server: Server) -> None:
-    langchain = seen_by("langchain_chat", scripted_server, MODEL_ID)
-    agent = seen_by("pydantic_ai_chat", scripted_server, MODEL_ID)
+def test_usage_is_counted_once_in_a_stream(server: Server) -> None:
+    langchain = seen_by("langchain_chat", server, MODEL_ID)
+    agent = seen_by("pydantic_ai_chat", server, MODEL_ID)
 
     for answers in (langchain["openai"], langchain["groq"]):
         assert answers["streamed"]["usage"] == answers["whole"]["usage"]
@@ -29,8 +29,8 @@ def test_usage_is_counted_once_in_a_stream(scripted_server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def langchain(scripted_server: Server) -> Any:
-    return seen_by("langchain_tools", scripted_server, MODEL_ID)
+def langchain(server: Server) -> Any:
+    return seen_by("langchain_tools", server, MODEL_ID)
 
 
 @pytest.mark.parametrize("integration", ["openai", "groq"])
@@ -53,16 +53,16 @@ def test_langchain_joins_a_streamed_call(langchain: Any, integration: str) -> No
     assert langchain[integration]["streamed"]["calls"] == [["get_weather", {"city": "Paris"}]]
 
 
-def test_llama_index_runs_tools_and_gets_structured_output(scripted_server: Server) -> None:
-    seen = seen_by("llama_index_tools", scripted_server, MODEL_ID)
+def test_llama_index_runs_tools_and_gets_structured_output(server: Server) -> None:
+    seen = seen_by("llama_index_tools", server, MODEL_ID)
 
     assert seen["loop"] == {"results": [SUNNY], "text": spoken("after_tool")}
     assert isinstance(seen["structured"]["city"], str)
     assert seen["streamed"] == spoken("text")
 
 
-def test_instructor_gets_its_response_model_in_every_mode(scripted_server: Server) -> None:
-    seen = seen_by("instructor_models", scripted_server, MODEL_ID)
+def test_instructor_gets_its_response_model_in_every_mode(server: Server) -> None:
+    seen = seen_by("instructor_models", server, MODEL_ID)
 
     for client in ("openai", "groq"):
         assert has_types_of_a_report(seen[client]["tool_call"])
@@ -70,8 +70,8 @@ def test_instructor_gets_its_response_model_in_every_mode(scripted_server: Serve
     assert seen["openai"]["json_schema_mode"] == seen["asynchronous"] == LIMA
 
 
-def test_pydantic_ai_runs_tools_and_gets_typed_output(scripted_server: Server) -> None:
-    seen = seen_by("pydantic_ai_tools", scripted_server, MODEL_ID)
+def test_pydantic_ai_runs_tools_and_gets_typed_output(server: Server) -> None:
+    seen = seen_by("pydantic_ai_tools", server, MODEL_ID)
 
     text = spoken("after_tool")
     assert seen["loop"] == {"asked": ["Paris", "Paris"], "text": text, "streamed": text}

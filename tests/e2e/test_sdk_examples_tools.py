@@ -61,18 +61,18 @@ def told(play: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def key(scripted_server: Server) -> str:
-    return scripted_server.key("sdk-examples")
+def key(server: Server) -> str:
+    return server.key("sdk-examples")
 
 
 @pytest.fixture(params=[groq, openai], ids=["groq", "openai"])
-def client(request: pytest.FixtureRequest, scripted_server: Server, key: str) -> Any:
-    return clients(request.param, scripted_server, key)[0]
+def client(request: pytest.FixtureRequest, server: Server, key: str) -> Any:
+    return clients(request.param, server, key)[0]
 
 
 @pytest.fixture
-def openai_client(scripted_server: Server, key: str) -> Any:
-    return clients(openai, scripted_server, key)[0]
+def openai_client(server: Server, key: str) -> Any:
+    return clients(openai, server, key)[0]
 
 
 def ask(client: Any, **body: Any) -> Any:
@@ -171,8 +171,8 @@ def test_openais_parse_returns_a_model(openai_client: Any) -> None:
     assert completion.choices[0].message.parsed == LIMA
 
 
-def test_reasoning_stands_beside_the_answer(scripted_server: Server, key: str) -> None:
-    client, _ = clients(groq, scripted_server, key)
+def test_reasoning_stands_beside_the_answer(server: Server, key: str) -> None:
+    client, _ = clients(groq, server, key)
     body = {"reasoning_format": "parsed", "reasoning_effort": "default"}
 
     message = ask(client, messages=told("think"), **body).choices[0].message
@@ -181,8 +181,8 @@ def test_reasoning_stands_beside_the_answer(scripted_server: Server, key: str) -
     assert message.content.strip() == "So the answer is four."
 
 
-def test_reasoning_is_streamed_before_the_answer(scripted_server: Server, key: str) -> None:
-    client, _ = clients(groq, scripted_server, key)
+def test_reasoning_is_streamed_before_the_answer(server: Server, key: str) -> None:
+    client, _ = clients(groq, server, key)
     body = {"reasoning_format": "parsed", "reasoning_effort": "default", "stream": True}
 
     deltas = [chunk.choices[0].delta for chunk in ask(client, **body) if chunk.choices]
@@ -202,8 +202,8 @@ def test_a_response_has_an_output_text(openai_client: Any) -> None:
     assert response._request_id.startswith("req_")
 
 
-async def test_a_response_is_streamed_as_events(scripted_server: Server, key: str) -> None:
-    _, client = clients(openai, scripted_server, key)
+async def test_a_response_is_streamed_as_events(server: Server, key: str) -> None:
+    _, client = clients(openai, server, key)
     async with client:
         stream = await client.responses.create(
             model=MODEL_ID, instructions="play: text", input="Well?", stream=True

@@ -148,12 +148,14 @@ async def test_a_call_that_may_be_made_is_held_to_nothing(choice: str) -> None:
     assert list(use.tools) == [tool]
 
 
-async def test_strict_is_for_the_caller_to_say() -> None:
+@pytest.mark.parametrize(("choice", "kept"), [("auto", False), ("required", True)])
+async def test_a_call_that_must_be_made_keeps_to_its_schema_whatever_strict_says(
+    choice: str, kept: bool
+) -> None:
     strict, loose = function("a", parameters=CITY, strict=True), function("b", strict=False)
-    for choice in ("auto", "required"):
-        use = (await job(conversation(strict, loose, choice=choice))).tool_use
-        assert use is not None
-        assert [tool["function"]["strict"] for tool in use.tools] == [True, False]
+    use = (await job(conversation(strict, loose, choice=choice))).tool_use
+    assert use is not None
+    assert [tool["function"]["strict"] for tool in use.tools] == [True, kept]
 
 
 async def test_a_strict_tool_must_keep_to_the_rules() -> None:
