@@ -28,7 +28,8 @@ MAX_DIGITS = 40
 MAX_BYTES_IN_LOOP = 128 << 10
 """A body of megabytes takes longer to read than other requests should wait."""
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# Unclosed ones match too: else each escaped quote in one would be tried as the begin of another.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

@@ -4,6 +4,8 @@ Knows no resource. What a value must be is said here once, in the words of app.v
 """
 
 import json
+import re
+from itertools import accumulate
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -25,6 +27,12 @@ MAX_TOOLS = 128
 MAX_STOP_CHARACTERS = 1_024
 """Ours: a stream holds back as many characters as a stop text has."""
 MAX_BIASES = 1_024
+MAX_ARGUMENT_VALUES = 10_000
+MAX_ARGUMENT_DEPTH = 64
+
+# Unclosed ones match too: else each escaped quote in one would be tried as the begin of another.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 class Closed(BaseModel):
@@ -71,6 +79,10 @@ def one_or_many(value: Any) -> str:
 
 
 def _is_json_object(text: str) -> str:
+    if not _is_bounded(text):
+        raise worded(
+            f"the JSON may have at most {MAX_ARGUMENT_VALUES} values, {MAX_ARGUMENT_DEPTH} deep"
+        )
     try:
         is_object = isinstance(json.loads(text or "{}"), dict)
     except (ValueError, RecursionError):
@@ -78,6 +90,22 @@ def _is_json_object(text: str) -> str:
     if not is_object:
         raise worded("value must be a JSON object, written as a string")
     return text or "{}"
+
+
+def _is_bounded(text: str) -> bool:
+    """Tell whether reading it costs little; the bounds of a body do not see into its strings."""
+    if _separators(text) <= MAX_ARGUMENT_DEPTH:
+        return True
+    plain = _STRING.sub("", text)
+    ends = plain.count("]") + plain.count("}")
+    if max(_separators(plain), ends) > MAX_ARGUMENT_VALUES:
+        return False
+    levels = accumulate(1 if mark in "[{" else -1 for mark in _BRACKET.findall(plain))
+    return max(levels, default=0) <= MAX_ARGUMENT_DEPTH
+
+
+def _separators(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 ModelId = Annotated[

@@ -24,12 +24,21 @@ def estimated_tokens(job: Job) -> int:
 def _written(job: Job) -> Any:
     if isinstance(job, TextJob):
         return job.prompt
-    return [job.messages, job.tool_use.tools if job.tool_use else ()]
+    messages = [_without_images(message) for message in job.messages]
+    return [messages, job.tool_use.tools if job.tool_use else ()]
+
+
+def _without_images(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out parts only: a tool's schema may have a property of any name, which is text."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {**message, "content": [part for part in content if part["type"] != "image_url"]}
 
 
 def _characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(_characters(item) for key, item in value.items() if key != "image_url")
+        return sum(len(key) + _characters(item) for key, item in value.items())
     return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0

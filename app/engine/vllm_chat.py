@@ -1,7 +1,7 @@
 """A chat model on vLLM: owns one AsyncLLM from start to shutdown and streams answers out of it.
 
 vLLM's renderer turns messages into tokens and AsyncLLM.generate turns those into text; vLLM's HTTP
-layer is not used. Building and shutting down an engine block for seconds, so both run in threads.
+layer is not used. Starting and shutting down an engine block for seconds, so both run in threads.
 """
 
 import asyncio
@@ -10,26 +10,19 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-import vllm
-from prometheus_client import CollectorRegistry
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.parser import Parser
-from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.sampling_params import SamplingParams
-from vllm.usage.usage_lib import UsageContext
-from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from adapters_registry.host import AdapterHost
-from adapters_registry.types import LinearShapes
 from app.catalog import ModelSpec
 from app.engine.base import (
     ChatJob,
     Delta,
     EngineDead,
-    EngineStartError,
     Job,
     ModelCard,
     Prompt,
@@ -38,13 +31,10 @@ from app.engine.base import (
     TextJob,
 )
 from app.engine.control_tokens import ControlTokens, Hidden, unescaped
-from app.engine.fingerprint import fingerprint
-from app.engine.linear_shapes import linear_shapes
 from app.engine.metrics import EngineMetrics
-from app.engine.vllm_adapters import VllmAdapterHost, lora_request
-from app.engine.vllm_args import build_engine_args, engine_arguments
-from app.engine.vllm_metrics import stat_logger
+from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_outputs import AnswerReader, ParsedBy
+from app.engine.vllm_start import SHUTDOWN_SECONDS, Parts, build, discard
 from app.engine.vllm_translation import (
     REFUSED,
     TEXT_REFUSED,
@@ -57,8 +47,6 @@ from app.engine.vllm_translation import (
     sampling_params,
     text_request,
 )
-
-SHUTDOWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +62,10 @@ class VllmPrompt:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    llm: AsyncLLM
-    renderer: OnlineRenderer
-    shapes: LinearShapes
-    registry: CollectorRegistry
-
-
 class VllmChatEngine:
     """Implements app.engine.base.ChatEngine. Made by `start`, ended by `close`."""
 
-    def __init__(self, spec: ModelSpec, parts: _Parts, metrics: EngineMetrics) -> None:
+    def __init__(self, parts: Parts, metrics: EngineMetrics) -> None:
         self._llm = parts.llm
         self._renderer = parts.renderer
         self._tokenizer = parts.llm.renderer.get_tokenizer()
@@ -93,8 +73,8 @@ class VllmChatEngine:
         self._registry = parts.registry
         self._metrics = metrics
         self._model_defaults = parts.llm.model_config.get_diff_sampling_param()
-        self._card = _card(spec, parts.llm)
-        self._adapters = _adapter_host(spec, parts)
+        self._card = parts.card
+        self._adapters = parts.adapters
 
     @classmethod
     async def start(cls, spec: ModelSpec, metrics: EngineMetrics) -> Self:
@@ -103,14 +83,14 @@ class VllmChatEngine:
         Cancelling waits until the engine process is up and ended again, so none is left behind.
         **Raises:** EngineStartError, naming the model.
         """
-        building = asyncio.create_task(asyncio.to_thread(_build, spec))
+        building = asyncio.create_task(asyncio.to_thread(build, spec))
         try:
             parts = await asyncio.shield(building)
         except asyncio.CancelledError:
-            await _discard(building)
+            await discard(building)
             raise
         metrics.add(parts.registry)
-        return cls(spec, parts, metrics)
+        return cls(parts, metrics)
 
     @property
     def card(self) -> ModelCard:
@@ -275,85 +255,6 @@ class VllmChatEngine:
             kwargs = self._renderer.effective_chat_template_kwargs(request)
             thinking["reasoning_parser_kwargs"] = {"chat_template_kwargs": kwargs}
         return thinking
-
-
-def _build(spec: ModelSpec) -> _Parts:
-    registry = CollectorRegistry()
-    args = build_engine_args(spec)
-    try:
-        shapes = linear_shapes(spec.source, spec.revision) if spec.lora else {}
-        llm = AsyncLLM.from_engine_args(
-            args,
-            usage_context=UsageContext.ENGINE_CONTEXT,
-            stat_loggers=[stat_logger(registry)],
-        )
-    except Exception as error:
-        # Starting runs all of vLLM's and the model's loading code: any error may come out of it.
-        raise EngineStartError(f"model {spec.id}: vLLM cannot serve it: {error}") from error
-    return _Parts(llm, _build_renderer(spec, llm), shapes, registry)
-
-
-def _build_renderer(spec: ModelSpec, llm: AsyncLLM) -> OnlineRenderer:
-    template = spec.chat.template
-    renderer = OnlineRenderer(
-        model_config=llm.model_config,
-        renderer=llm.renderer,
-        request_logger=None,
-        chat_template=None if template is None else template.read_text(),
-        chat_template_content_format="auto",
-        enable_auto_tools=spec.chat.tool_parser is not None,
-        tool_parser=spec.chat.tool_parser,
-        reasoning_parser=spec.chat.reasoning_parser,
-        exclude_tools_when_tool_choice_none=True,
-    )
-    renderer.warmup()
-    return renderer
-
-
-async def _discard(building: asyncio.Task[_Parts]) -> None:
-    try:
-        parts = await building
-    except EngineStartError:
-        return
-    await asyncio.to_thread(parts.llm.shutdown, SHUTDOWN_SECONDS)
-
-
-def _adapter_host(spec: ModelSpec, parts: _Parts) -> VllmAdapterHost | None:
-    if spec.lora is None:
-        return None
-    return VllmAdapterHost(parts.llm, spec.lora, parts.shapes)
-
-
-def _card(spec: ModelSpec, llm: AsyncLLM) -> ModelCard:
-    return ModelCard(
-        id=spec.id,
-        owned_by=spec.owned_by,
-        context_window=spec.context_window,
-        max_completion_tokens=min(spec.max_completion_tokens, spec.context_window),
-        fingerprint=fingerprint(
-            spec.source, spec.revision, vllm.__version__, _answering_arguments(spec)
-        ),
-        max_running=llm.vllm_config.scheduler_config.max_num_seqs,
-        cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or spec.context_window,
-        takes_tools=spec.chat.tool_parser is not None,
-        takes_images=_takes_images(llm),
-        tells_logprobs=spec.chat.logprobs,
-        reasons=spec.chat.reasoning_parser is not None,
-        reasoning_efforts=spec.chat.reasoning_efforts,
-    )
-
-
-def _answering_arguments(spec: ModelSpec) -> dict[str, Any]:
-    """Return what answers depend on; a template is known by its text, not by its place."""
-    template = None if spec.chat.template is None else spec.chat.template.read_text()
-    return {**engine_arguments(spec), "chat_template": template}
-
-
-def _takes_images(llm: AsyncLLM) -> bool:
-    if not llm.model_config.supports_multimodal_inputs:
-        return False
-    limits = llm.renderer.get_mm_processor().info.allowed_mm_limits
-    return bool(limits.get("image", 0))
 
 
 def _tools(job: ChatJob) -> Any:

@@ -22,6 +22,8 @@ from app.errors import (
 from app.inference.json_schema import (
     InvalidDocument,
     check_document,
+    check_grammar,
+    check_number,
     check_schema,
     decodable,
     is_valid,
@@ -75,11 +77,13 @@ class Conversation:
 
     def _job(self, card: ModelCard, cache_salt: str) -> ChatJob:
         self._check(card)
+        tool_use = _enforceable(self.tool_use)
+        check_grammar(_held_to(tool_use), param=self._tools_field)
         return ChatJob(
             messages=self.messages,
             sampling=self.sampling,
             cache_salt=cache_salt,
-            tool_use=_enforceable(self.tool_use),
+            tool_use=tool_use,
             response_format=_decodable(self.response_format),
             reasoning_effort=self.reasoning_effort,
             split_reasoning=self.split_reasoning,
@@ -100,14 +104,19 @@ class Conversation:
     def _check_tools(self, card: ModelCard) -> None:
         assert self.tool_use is not None
         if not card.takes_tools and self.tool_use.choice != "none":
-            param = self.names.function.partition(".")[0]
-            raise invalid_request("`tool calling` is not supported with this model", param=param)
+            message = "`tool calling` is not supported with this model"
+            raise invalid_request(message, param=self._tools_field)
+        check_number(_parameters(self.tool_use.tools), param=self._tools_field)
         for number, tool in enumerate(self.tool_use.tools):
             parameters = tool["function"].get("parameters")
             if parameters is not None:
                 strict = tool["function"].get("strict") is True
                 place = f"{self.names.function.format(number)}.parameters"
                 check_schema(parameters, param=place, strict=strict)
+
+    @property
+    def _tools_field(self) -> str:
+        return self.names.function.partition(".")[0]
 
     def _check_format(self) -> None:
         assert self.response_format is not None
@@ -222,6 +231,21 @@ def _constrained(tool: dict[str, Any], is_forced: bool) -> dict[str, Any]:
         return tool
     parameters = decodable(function.get("parameters") or {"type": "object"})
     return {**tool, "function": {**function, "parameters": parameters, "strict": True}}
+
+
+def _held_to(use: ToolUse | None) -> list[Mapping[str, Any]]:
+    """Return the schemas of the tools whose arguments a grammar enforces."""
+    if use is None or use.choice == "none":
+        return []
+    named = use.choice["function"]["name"] if isinstance(use.choice, dict) else None
+    functions = (tool["function"] for tool in use.tools)
+    held = (each for each in functions if each.get("strict") and named in (None, each["name"]))
+    return _parameters([{"function": each} for each in held])
+
+
+def _parameters(tools: Sequence[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    parameters = (tool["function"].get("parameters") for tool in tools)
+    return [schema for schema in parameters if schema is not None]
 
 
 def _mentions_json(value: Any) -> bool:

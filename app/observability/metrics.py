@@ -11,84 +11,25 @@ from app.engine.base import Usage
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
-class Metrics:
-    """All metric objects, in a registry of their own."""
+class HttpMetrics:
+    """Requests and responses."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "lora_api_requests",
             "HTTP requests by route template and status.",
             ["method", "route", "status"],
-            registry=self.registry,
+            registry=registry,
         )
         self._request_seconds = Histogram(
             "lora_api_request_seconds",
             "Seconds until the last byte of a response was sent.",
             ["method", "route"],
             buckets=SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
         self._in_flight = Gauge(
-            "lora_api_requests_in_flight", "HTTP requests being answered.", registry=self.registry
-        )
-        self._first_token = Histogram(
-            "lora_api_time_to_first_token_seconds",
-            "Seconds from a request's arrival at the service to its first token.",
-            ["model"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self._tokens = Counter(
-            "lora_api_tokens",
-            "Tokens: prompt, cached (part of prompt), completion; also of requests cut short.",
-            ["model", "kind"],
-            registry=self.registry,
-        )
-        self._loads = Counter(
-            "lora_api_adapter_loads",
-            "Adapters loaded into the engine, by the tier that the weights came from.",
-            ["base_model", "tier"],
-            registry=self.registry,
-        )
-        self._load_seconds = Histogram(
-            "lora_api_adapter_load_seconds",
-            "Seconds to bring an adapter into the engine, by the tier it came from.",
-            ["base_model", "tier"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self._lease_seconds = Histogram(
-            "lora_api_adapter_lease_seconds",
-            "Seconds that a request waited for its adapter, by the tier it came from.",
-            ["base_model", "tier"],
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self._refused_fetches = Counter(
-            "lora_api_adapter_fetches_refused",
-            "Downloads of adapters given up, by reason: corrupt, missing or unavailable.",
-            ["reason"],
-            registry=self.registry,
-        )
-        for reason in get_args(RefusalReason):
-            self._refused_fetches.labels(reason)
-        self._swept = Counter(
-            "lora_api_swept",
-            "Things without a row that were removed: artifacts in the store, copies on a replica.",
-            ["kind"],
-            registry=self.registry,
-        )
-        self._limit_storage_failures = Counter(
-            "lora_api_limit_storage_failures",
-            "Calls to the server of rate limits that failed; each process then counts by itself.",
-            registry=self.registry,
-        )
-        self._background_failures = Counter(
-            "lora_api_background_failures",
-            "Rounds of background work that failed.",
-            ["task"],
-            registry=self.registry,
+            "lora_api_requests_in_flight", "HTTP requests being answered.", registry=registry
         )
 
     def request_started(self) -> None:
@@ -100,6 +41,30 @@ class Metrics:
         self._in_flight.dec()
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(method, route).observe(seconds)
+
+
+class GenerationMetrics:
+    """What engines were asked for, and what limits it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._first_token = Histogram(
+            "lora_api_time_to_first_token_seconds",
+            "Seconds from a request's arrival at the service to its first token.",
+            ["model"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "lora_api_tokens",
+            "Tokens: prompt, cached (part of prompt), completion; also of requests cut short.",
+            ["model", "kind"],
+            registry=registry,
+        )
+        self._limit_storage_failures = Counter(
+            "lora_api_limit_storage_failures",
+            "Calls to the server of rate limits that failed; each process then counts by itself.",
+            registry=registry,
+        )
 
     def first_token(self, model: str, seconds: float) -> None:
         """Record a time to first token; `model` is a base model's id."""
@@ -116,6 +81,44 @@ class Metrics:
         self._tokens.labels(model, "prompt").inc(prompt_tokens)
         self._tokens.labels(model, "completion").inc(completion_tokens)
 
+    def limit_storage_failed(self) -> None:
+        """Count a call to the server of rate limits that failed."""
+        self._limit_storage_failures.inc()
+
+
+class AdapterMetrics:
+    """Adapters on their way into engines."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._loads = Counter(
+            "lora_api_adapter_loads",
+            "Adapters loaded into the engine, by the tier that the weights came from.",
+            ["base_model", "tier"],
+            registry=registry,
+        )
+        self._load_seconds = Histogram(
+            "lora_api_adapter_load_seconds",
+            "Seconds to bring an adapter into the engine, by the tier it came from.",
+            ["base_model", "tier"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._lease_seconds = Histogram(
+            "lora_api_adapter_lease_seconds",
+            "Seconds that a request waited for its adapter, by the tier it came from.",
+            ["base_model", "tier"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._refused_fetches = Counter(
+            "lora_api_adapter_fetches_refused",
+            "Downloads of adapters given up, by reason: corrupt, missing or unavailable.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in get_args(RefusalReason):
+            self._refused_fetches.labels(reason)
+
     def adapter_loaded(self, version: AdapterVersion, tier: Tier, seconds: float) -> None:
         """Count a load and how long fetching and loading took."""
         self._loads.labels(version.base_model, tier).inc()
@@ -130,9 +133,23 @@ class Metrics:
         """Count an adapter that could not be downloaded whole and right."""
         self._refused_fetches.labels(reason).inc()
 
-    def limit_storage_failed(self) -> None:
-        """Count a call to the server of rate limits that failed."""
-        self._limit_storage_failures.inc()
+
+class UpkeepMetrics:
+    """Work in the background."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._swept = Counter(
+            "lora_api_swept",
+            "Things without a row that were removed: artifacts in the store, copies on a replica.",
+            ["kind"],
+            registry=registry,
+        )
+        self._background_failures = Counter(
+            "lora_api_background_failures",
+            "Rounds of background work that failed.",
+            ["task"],
+            registry=registry,
+        )
 
     def swept(self, kind: str, count: int) -> None:
         """Count what a sweep removed."""
@@ -141,3 +158,14 @@ class Metrics:
     def background_failed(self, task: str) -> None:
         """Count a failed round of background work."""
         self._background_failures.labels(task).inc()
+
+
+class Metrics(HttpMetrics, GenerationMetrics, AdapterMetrics, UpkeepMetrics):
+    """All of them, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        HttpMetrics.__init__(self, self.registry)
+        GenerationMetrics.__init__(self, self.registry)
+        AdapterMetrics.__init__(self, self.registry)
+        UpkeepMetrics.__init__(self, self.registry)

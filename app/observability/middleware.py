@@ -35,9 +35,11 @@ class ObservabilityMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = {**put_by, "x-request-id": request_id}.items()
-                raw = ((name.encode(), value.encode()) for name, value in added)
-                message["headers"] = [*message["headers"], *raw]
+                added = _raw({**put_by, "x-request-id": request_id})
+                # An error's own are newer, and two of one name are read as one wrong value.
+                own = {name for name, _ in message["headers"]}
+                added = [header for header in added if header[0] not in own]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         self._metrics.request_started()
@@ -58,3 +60,7 @@ class ObservabilityMiddleware:
             status=status,
             seconds=round(seconds, 4),
         )
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from adapters_registry.artifacts import ARTIFACT_FILES, artifact_key
 from adapters_registry.digest import artifact_digest
@@ -164,10 +164,12 @@ class RegistryMachine(RuleBasedStateMachine):
         digest = self.artifacts[content].version.digest
         self.loop.run_until_complete(self.replica.cache.remove(digest))
 
-    @precondition(lambda self: self.clients or self.tasks)
+    # Real threads decide who is still at work, so that a precondition would make runs differ.
     @rule(keeps_disk=st.booleans())
     def crash(self, keeps_disk):
         """Nothing of the process survives but its directory, as it is now."""
+        if not (self.clients or self.tasks):
+            return
         dead, dead_tasks = self.replica, [*self.clients, *self.tasks]
         self.crashes += 1
         root = Path(self.directory.name) / f"cache{self.crashes}"
@@ -186,9 +188,10 @@ class RegistryMachine(RuleBasedStateMachine):
             task.cancelled() or task.exception()
         assert replica.host.violations == []
 
-    @precondition(lambda self: self.clients or self.tasks)
     @rule()
     def replace_engine(self):
+        if not (self.clients or self.tasks):
+            return
         self.excuses.add(AdapterLoadFailed)
         self.replica.host.known.clear()
         self.loop.run_until_complete(self.forget())

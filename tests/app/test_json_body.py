@@ -230,3 +230,10 @@ async def test_reading_a_large_body_takes_no_time_of_other_requests(count: int) 
         read = await JsonBody(Anything, b"")(Request(scope, receive))
     assert len(read.value) == count + 1
     assert in_loop.seconds < 0.02
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"])
+def test_a_text_without_end_takes_no_time(end: bytes) -> None:
+    with cpu_time() as taken:
+        refusal(b'{"value": [' + b"," * MAX_VALUES + b'"' + b'\\"' * 50_000 + end)
+    assert taken.seconds < 1

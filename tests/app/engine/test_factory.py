@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog import Catalog, ModelSpec
+from app.catalog import Catalog, ChatSpec, ModelSpec
 from app.engine.base import EngineStartError
 from app.engine.factory import start_engines
 
@@ -34,6 +34,14 @@ async def test_a_wrong_vllm_argument_stops_the_start(tiny_model: Path):
     catalog = Catalog(models=(_spec("chat", str(tiny_model), nonsense=1),))
     with pytest.raises(EngineStartError, match=r"chat-model: vllm\.nonsense"):
         await start_engines(catalog)
+
+
+@pytest.mark.parametrize("kind", ["tool_parser", "reasoning_parser"])
+async def test_a_parser_that_vllm_does_not_know_is_named(tiny_model: Path, kind: str):
+    spec = _spec("chat", str(tiny_model))
+    wrong = spec.model_copy(update={"chat": ChatSpec.model_validate({kind: "nonsense"})})
+    with pytest.raises(EngineStartError, match=r"chat-model: chat: .*nonsense"):
+        await start_engines(Catalog(models=(wrong,)))
 
 
 async def test_a_directory_without_a_model_is_named(tmp_path: Path):

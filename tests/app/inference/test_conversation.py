@@ -207,11 +207,44 @@ async def test_an_images_bytes_do_not_ask_for_json() -> None:
 async def test_many_large_tools_take_no_time_of_other_requests() -> None:
     properties = {f"property_{n}": {"type": "string", "title": "x" * 80} for n in range(450)}
     schema = {"type": "object", "properties": properties}
-    tools = [function(f"f{n}", parameters=schema) for n in range(128)]
+    tools = [function(f"f{n}", parameters=schema) for n in range(20)]
     assert 50_000 < len(json.dumps(schema)) < 65_000
     with cpu_time() as in_loop:
-        await job(conversation(*tools, choice="required"))
+        await job(conversation(*tools))
     assert in_loop.seconds < 0.05
+
+
+def wide(names: int) -> dict[str, Any]:
+    return {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(names)}}
+
+
+def long(length: int) -> dict[str, Any]:
+    text = {"type": "string", "minLength": 1, "maxLength": length}
+    return {**CITY, "properties": {"city": text}}
+
+
+async def test_all_schemas_of_tools_together_are_bounded() -> None:
+    tools = [function(f"f{n}", parameters=wide(450)) for n in range(23)]
+    error = await refusal(conversation(*tools))
+    assert (error.param, error.extra["schema_code"]) == ("tools", "too_many_nodes")
+
+
+@pytest.mark.parametrize(
+    "schemas", [[wide(400), wide(400)], [long(200 + n) for n in range(8)]], ids=["wide", "long"]
+)
+async def test_what_a_call_is_held_to_must_compile_soon(schemas: list[dict[str, Any]]) -> None:
+    tools = [function(f"f{n}", parameters=schema) for n, schema in enumerate(schemas)]
+    error = await refusal(conversation(*tools, choice="required"))
+    assert (error.param, error.extra["schema_code"]) == ("tools", "schemas_too_costly")
+    assert (await job(conversation(*tools))).tool_use is not None
+    named = {"type": "function", "function": {"name": "f0"}}
+    assert (await job(conversation(*tools, choice=named))).tool_use is not None
+
+
+async def test_strict_tools_count_together_also_where_none_must_be_called() -> None:
+    tools = [function(f"f{n}", parameters=long(200 + n), strict=True) for n in range(8)]
+    error = await refusal(conversation(*tools))
+    assert error.extra["schema_code"] == "schemas_too_costly"
 
 
 async def test_deltas_pass_as_they_are() -> None:

@@ -7,18 +7,11 @@ import httpx
 import httpx2
 import openai
 import pytest
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from app import dependencies, error_handlers
 from app.api.chat import router as chat
-from app.auth.authenticator import Caller
-from app.observability.metrics import Metrics
-from app.observability.middleware import ObservabilityMiddleware
+from tests.app.api.application import application
 from tests.app.api.chat.stubs import Rig
-from tests.app.inference.stubs import ORG
-
-BODY_LIMIT = 256 * 1024
 
 
 @pytest.fixture
@@ -28,18 +21,7 @@ def rig() -> Rig:
 
 @pytest.fixture
 def app(rig: Rig) -> ASGIApp:
-    api = FastAPI(openapi_url=None)
-    error_handlers.register(api)
-    api.include_router(chat.router, prefix="/openai/v1")
-    api.dependency_overrides[dependencies.caller] = lambda: Caller(ORG, "key_1")
-    state = {"chat": rig.service, "body_limit_bytes": BODY_LIMIT}
-    observed = ObservabilityMiddleware(api, Metrics())
-
-    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = dict(state)
-        await observed(scope, receive, send)
-
-    return with_state
+    return application(chat.router, chat=rig.service)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from starlette.types import ASGIApp
 
 from app.engine.base import Delta, EngineDead
 from app.errors import ApiError
+from tests.app.api.application import Client, hang_up_when
 from tests.app.api.chat.bodies import chat_body
 from tests.app.api.chat.stubs import Rig
-from tests.app.api.chat.test_router import Client, hang_up_when
 from tests.app.inference.stubs import USAGE, answer
 from tests.e2e.chat_streams import chunks_of
 
@@ -86,7 +86,7 @@ async def test_a_tier_outside_the_plan_is_a_400(rig: Rig, http: httpx.AsyncClien
 
 async def test_a_client_that_hangs_up_pays_for_what_was_generated(rig: Rig, app: ASGIApp) -> None:
     rig.engine.script = [Delta("a", tokens=1), Delta("b", tokens=2), asyncio.Event()]
-    client = Client(chat_body(stream=True))
+    client = Client(URL, chat_body(stream=True))
     await hang_up_when(client, app, rig.engine.waiting)
     assert paid(rig) == [[PROMPT + 3]]
 
@@ -98,3 +98,13 @@ async def test_an_answer_that_is_refused_is_paid(rig: Rig, http: httpx.AsyncClie
     )
     response = await http.post(URL, json=body)
     assert (response.status_code, response.headers[LEFT]) == (400, str(6000 - USED))
+
+
+@pytest.mark.parametrize("stage", ["no_requests", "no_tokens"])
+async def test_a_refusal_tells_each_limit_once(
+    rig: Rig, http: httpx.AsyncClient, stage: str
+) -> None:
+    refusal = ApiError(429, "Rate limit reached", headers={LEFT: "12"})
+    getattr(rig.limits, stage)["on_demand"] = refusal
+    response = await http.post(URL, json=chat_body())
+    assert response.headers.get_list(LEFT) == ["12"]

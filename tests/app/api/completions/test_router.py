@@ -9,10 +9,11 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from app.api.completions.schemas import CompletionRequest
 from app.engine.base import Delta, EngineDead
+from tests.app.api.application import Client, hang_up_when
 from tests.app.api.completions.stubs import Rig, completion_body, token, told
 from tests.app.inference.stubs import ADAPTER_HEADERS, ADAPTER_MODEL, BASE, answer
 
@@ -145,45 +146,9 @@ async def test_an_error_after_the_first_token_raises_in_the_client(
             pass
 
 
-class Client:
-    """A client that sends one body and hangs up when it likes; drives the application itself."""
-
-    def __init__(self, body: dict[str, Any]) -> None:
-        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._inbox.put_nowait({"type": "http.request", "body": json.dumps(body).encode()})
-        self.sent: list[Message] = []
-        self.streaming = asyncio.Event()
-
-    def hang_up(self) -> None:
-        self._inbox.put_nowait({"type": "http.disconnect"})
-
-    async def call(self, app: ASGIApp) -> None:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": URL,
-            "raw_path": URL.encode(),
-            "query_string": b"",
-            "headers": [],
-        }
-        await app(scope, self._inbox.get, self._send)
-
-    async def _send(self, message: Message) -> None:
-        self.sent.append(message)
-        if message.get("body"):
-            self.streaming.set()
-
-
-async def hang_up_when(client: Client, app: ASGIApp, event: asyncio.Event) -> None:
-    calling = asyncio.ensure_future(client.call(app))
-    await event.wait()
-    client.hang_up()
-    await asyncio.wait_for(calling, 10)
-
-
 async def test_hanging_up_on_a_stream_leaves_no_run(rig: Rig, app: ASGIApp) -> None:
     rig.engine.script = [Delta("a"), Delta("b"), asyncio.Event()]
-    client = Client(completion_body(model=ADAPTER_MODEL, prompt=["a", "b", "c"], stream=True))
+    client = Client(URL, completion_body(model=ADAPTER_MODEL, prompt=["a", "b", "c"], stream=True))
     await hang_up_when(client, app, client.streaming)
     assert client.sent[0]["status"] == 200
     assert len(rig.engine.runs) > 0
@@ -196,7 +161,7 @@ async def test_hanging_up_before_the_first_token_leaves_no_run(
 ) -> None:
     rig.engine.script = [asyncio.Event()]
     body = completion_body(model=ADAPTER_MODEL, prompt=["a", "b", "c"], stream=stream)
-    client = Client(body)
+    client = Client(URL, body)
     await hang_up_when(client, app, rig.engine.waiting)
     assert (rig.engine.running, rig.adapters.held) == (0, 0)
     assert client.sent[0]["status"] == 499

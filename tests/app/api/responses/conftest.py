@@ -6,18 +6,11 @@ import httpx
 import httpx2
 import openai
 import pytest
-from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from app import dependencies, error_handlers
 from app.api.responses import router as responses
-from app.auth.authenticator import Caller
-from app.observability.metrics import Metrics
-from app.observability.middleware import ObservabilityMiddleware
+from tests.app.api.application import application
 from tests.app.api.responses.stubs import Rig
-from tests.app.inference.stubs import ORG
-
-BODY_LIMIT = 256 * 1024
 
 
 @pytest.fixture
@@ -27,18 +20,7 @@ def rig() -> Rig:
 
 @pytest.fixture
 def app(rig: Rig) -> ASGIApp:
-    api = FastAPI(openapi_url=None)
-    error_handlers.register(api)
-    api.include_router(responses.router, prefix="/openai/v1")
-    api.dependency_overrides[dependencies.caller] = lambda: Caller(ORG, "key_1")
-    state = {"responses": rig.service, "body_limit_bytes": BODY_LIMIT}
-    observed = ObservabilityMiddleware(api, Metrics())
-
-    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = dict(state)
-        await observed(scope, receive, send)
-
-    return with_state
+    return application(responses.router, responses=rig.service)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.responses.schemas import ResponseRequest
-from app.engine.base import Delta, EngineDead, PromptTooLong, ToolCall
+from app.api.responses.service import ResponsesService
+from app.engine.base import Delta, EngineDead, ModelCard, PromptTooLong, ToolCall
 from app.errors import ApiError
 from tests.app.api.responses.bodies import WEATHER, Accumulated, events, request
 from tests.app.api.responses.stubs import Rig
@@ -112,6 +114,31 @@ async def test_instructions_come_before_the_items(rig: Rig) -> None:
     await complete(rig, request(instructions="Be brief.", input=items))
     contents = [message["content"] for message in rig.engine.jobs[0].messages]
     assert contents == ["Be brief.", "Be kind.", "hi"]
+
+
+class NumberedImages:
+    """Puts each image's place in its place, as the caller numbers messages and parts."""
+
+    async def taken_in(
+        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, field: str
+    ) -> list[dict[str, Any]]:
+        return [
+            {**message, "content": [f"{field}.{number}.content.{n}" for n in range(2)]}
+            if isinstance(message.get("content"), list)
+            else message
+            for number, message in enumerate(messages)
+        ]
+
+
+async def test_images_are_numbered_as_the_caller_wrote_them(rig: Rig) -> None:
+    rig.engine.script = answer("a")
+    service = ResponsesService(rig.inference, NumberedImages())
+    call = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
+    image = {"type": "input_image", "image_url": "https://example.com/cat.png"}
+    items = [call, {**call, "call_id": "b"}, {"role": "user", "content": [image, image]}]
+    await service.complete(rig.context, request(instructions="Be brief.", input=items))
+    places = [f"input.2.content.{n}" for n in range(2)]
+    assert rig.engine.jobs[0].messages[-1] == {"role": "user", "content": places}
 
 
 async def test_the_tool_loop_is_one_answer_and_its_results(rig: Rig) -> None:
