@@ -33,7 +33,11 @@ def _without_images(message: Mapping[str, Any]) -> Mapping[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return message
-    return {**message, "content": [part for part in content if part["type"] != "image_url"]}
+    return {**message, "content": [part for part in content if not _is_image(part)]}
+
+
+def _is_image(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "image_url"
 
 
 def _characters(value: Any) -> int:
