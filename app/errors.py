@@ -22,6 +22,7 @@ from adapters_registry.errors import (
     StoreUnavailable,
 )
 from app.engine.base import (
+    AnswerUnreadable,
     EngineDead,
     EngineError,
     EngineOverloaded,
@@ -208,6 +209,11 @@ def _invalid_adapter(error: Exception, model: str | None) -> ApiError:
     return invalid_request(error.message, param=error.param, code=error.code)
 
 
+def _unreadable(error: Exception, model: str | None) -> ApiError:
+    assert isinstance(error, AnswerUnreadable)
+    return tool_use_failed(error.raw)
+
+
 def _internal(error: Exception, model: str | None) -> ApiError:
     return internal_error()
 
@@ -216,6 +222,7 @@ _ANSWERS: dict[type, Callable[[Exception, str | None], ApiError]] = {
     ObjectNotFound: _gone,
     AdapterCapacityExceeded: _over_capacity,
     EngineOverloaded: _over_capacity,
+    AnswerUnreadable: _unreadable,
     EngineDead: _unavailable,
     StoreUnavailable: _unavailable,
     AdapterLoadFailed: _unusable,

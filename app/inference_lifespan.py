@@ -12,7 +12,7 @@ from app.fetch.resolver import SystemResolver
 from app.fetch.targets import Policy
 from app.ground import Ground
 from app.inference.admission import BoundedAdmission
-from app.inference.images import ImageLimits, Images
+from app.inference.images import ImageLimits, Images, image_budget
 from app.inference.serving import Inference, Ports
 from app.limits.limiter import RateLimits, make_rate_limits
 from app.limits.plans import load_plans
@@ -50,7 +50,8 @@ def open_images(settings: FetchSettings, stack: AsyncExitStack) -> Images:
         total_bytes=settings.images_bytes,
         pixels=settings.image_pixels,
     )
-    images = Images(_open_fetcher(settings, stack), limits)
+    budget = image_budget(settings.intake_bytes, limits, wait_seconds=settings.total_seconds)
+    images = Images(_open_fetcher(settings, stack), limits, budget)
     stack.callback(images.close)
     return images
 

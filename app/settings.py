@@ -215,6 +215,19 @@ class FetchSettings(Group):
     images_bytes: int = Field(
         32 << 20, ge=1, description="Bytes that all images of one request may have."
     )
+    intake_bytes: int = Field(
+        256 << 20,
+        ge=1,
+        description="Bytes that the images of all requests may have while they are fetched and "
+        "checked; an organisation gets a quarter, or one request's most. What finds no room in "
+        "`total_seconds` gets a 503.",
+    )
+
+    @model_validator(mode="after")
+    def largest_request_fits(self) -> Self:
+        if self.intake_bytes < self.images_bytes:
+            raise ValueError("set LORA_API_FETCH__INTAKE_BYTES to IMAGES_BYTES or more")
+        return self
 
 
 class Settings(BaseSettings):

@@ -3,8 +3,11 @@
 import json
 
 import msgspec
+import structlog
 
 from app.errors import ApiError
+
+log = structlog.get_logger(__name__)
 
 DONE = b"data: [DONE]\n\n"
 
@@ -36,3 +39,11 @@ def without_line_breaks(encoded: bytes) -> bytes:
 def error_event(error: ApiError) -> bytes:
     """Write an error that came after the first token. The stream ends here, without `[DONE]`."""
     return b"event: error\ndata: " + error.body() + b"\n\n"
+
+
+def log_failed(request_id: str, error: ApiError) -> None:
+    """Log why a stream ended early; what a model wrote wrong is no fault of the service."""
+    if error.status >= 500:
+        log.error("stream failed", request_id=request_id, status=error.status, exc_info=error)
+    else:
+        log.info("stream failed", request_id=request_id, status=error.status, code=error.code)

@@ -27,6 +27,8 @@ MAX_TOOLS = 128
 MAX_STOP_CHARACTERS = 1_024
 """Ours: a stream holds back as many characters as a stop text has."""
 MAX_BIASES = 1_024
+MAX_PARTS = 8_192
+"""Ours: parts and calls of all messages together; tens of thousands would hold the process up."""
 MAX_ARGUMENT_VALUES = 10_000
 MAX_ARGUMENT_DEPTH = 64
 
@@ -155,3 +157,22 @@ class Streamable(Closed):
     def include_usage(self) -> bool:
         """Whether a stream ends with a chunk that carries only the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+def bounded_parts(data: Any, field: str) -> Any:
+    """Pass a body on whose messages or items have no more parts and calls than anybody needs.
+
+    Raises an error of app.validation, to be used before the body is checked.
+    """
+    entries = data.get(field) if isinstance(data, dict) else None
+    if isinstance(entries, list) and sum(map(_parts, entries)) > MAX_PARTS:
+        message = f"'{field}' : maximum number of parts and tool calls is {MAX_PARTS}"
+        raise refused(message, param=field)
+    return data
+
+
+def _parts(message: Any) -> int:
+    if not isinstance(message, dict):
+        return 0
+    lists = (message.get(name) for name in ("content", "output", "tool_calls"))
+    return sum(len(each) for each in lists if isinstance(each, list))

@@ -4,6 +4,7 @@ EngineError
 ├── EngineStartError  a model of the catalog cannot be served; message is for the operator
 ├── EngineDead        the engine process is gone; no request can be answered
 ├── EngineOverloaded  its queue is full: try again later
+├── AnswerUnreadable  what the model wrote cannot be taken apart into calls and text
 ├── PromptTooLong     prompt and completion do not fit the context window
 └── PromptRefused     the prompt cannot be rendered or run for this model; message is for the caller
 """
@@ -32,6 +33,14 @@ class EngineDead(EngineError):
 
 class EngineOverloaded(EngineError):
     """The engine's own queue is full."""
+
+
+class AnswerUnreadable(EngineError):
+    """What the model wrote is no answer that its parsers can read; `raw` is the text of it."""
+
+    def __init__(self, raw: str) -> None:
+        super().__init__("the model's answer could not be parsed")
+        self.raw = raw
 
 
 class PromptTooLong(EngineError):

@@ -5,8 +5,7 @@ parsers decide otherwise, so that a stream would say something else. Tool calls 
 as Groq streams them: their pieces are kept until the next call begins or the answer ends.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vllm.entrypoints.generate.base.protocol import DeltaMessage, DeltaToolCall
@@ -17,6 +16,7 @@ from vllm.parser import Parser
 from vllm.renderers.chat_utils import make_tool_call_id
 
 from app.engine.base import (
+    AnswerUnreadable,
     Candidate,
     Delta,
     EngineError,
@@ -86,8 +86,11 @@ class AnswerReader:
         if self._parsed is None:
             return piece.text, "", ()
         self._token_ids += piece.token_ids
-        with _parser_errors():
+        try:
             text, reasoning, calls = self._read_piece(self._parsed, output, piece)
+        except Exception as error:
+            # Parsers read whatever a model writes; any error may come out of one.
+            raise self._unreadable() from error
         if self._parsed.request.parallel_tool_calls is False:
             calls = () if self._has_calls else calls[:1]
         return text, reasoning, calls
@@ -109,6 +112,12 @@ class AnswerReader:
         if output.finished:
             calls += self._calls.end()
         return message.content or "", message.reasoning or "", calls
+
+    def _unreadable(self) -> EngineError:
+        """Blame the model where it was to keep to a form; its thoughts keep to none."""
+        if self._keep_raw:
+            return AnswerUnreadable("".join(self._raw))
+        return EngineError("the model's answer could not be parsed")
 
     def _finish_reason(self, reason: str | None) -> FinishReason:
         if reason == "stop":
@@ -162,7 +171,9 @@ class _CallPieces:
         """Return the open call, if there is one."""
         if self._index is None:
             return []
-        call = ToolCall(self._id or make_tool_call_id(), self._name, "".join(self._arguments))
+        # A call without arguments may come without their text.
+        arguments = "".join(self._arguments) or "{}"
+        call = ToolCall(self._id or make_tool_call_id(), self._name, arguments)
         self._index, self._id, self._name, self._arguments = None, None, "", []
         return [call]
 
@@ -184,12 +195,3 @@ def _logprobs(piece: CompletionOutput, asked: int) -> Sequence[TokenLogprob]:
 
 def _candidate(logprob: Logprob) -> Candidate:
     return Candidate(logprob.decoded_token or "", max(logprob.logprob, LEAST_LOGPROB))
-
-
-@contextlib.contextmanager
-def _parser_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        # Parsers read whatever a model writes; any error may come out of one.
-        raise EngineError("the model's answer could not be parsed") from error

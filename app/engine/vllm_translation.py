@@ -190,7 +190,7 @@ def render_errors(words: str = REFUSED) -> Iterator[None]:
         raise PromptRefused(words) from error
     except TimeoutError as error:
         raise EngineOverloaded("the renderer did not come to this request in time") from error
-    except (VLLMClientError, ValueError, TypeError, KeyError) as error:
+    except (VLLMClientError, ValueError, TypeError, LookupError, AttributeError) as error:
         # Chat templates are programs of the model's author: they fail with these.
         raise PromptRefused(words) from error
 

@@ -8,12 +8,13 @@ decided in app.fetch.content.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from urllib.parse import urljoin
 
 import httpcore
 
-from app.errors import ApiError, invalid_request, overloaded
+from app.errors import invalid_request
 from app.fetch.addresses import Address, is_public, parse_address
 from app.fetch.content import (
     Fetched,
@@ -27,6 +28,7 @@ from app.fetch.content import (
 from app.fetch.data_urls import decode_data_url, is_data_url
 from app.fetch.http import HttpClient
 from app.fetch.resolver import Resolve
+from app.fetch.shares import SHARE, Shares
 from app.fetch.targets import Policy, Target, parse_url
 
 MAX_REDIRECTS = 3
@@ -44,8 +46,20 @@ _FAILURES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a caller takes; `count` is told of each piece of content and may raise."""
+
+    max_bytes: int
+    accept: Sequence[str]
+    count: Callable[[int], None]
+
+
 class Fetcher:
-    """Fetches https (http, where the operator allows it) and `data:` URLs."""
+    """Fetches https (http, where the operator allows it) and `data:` URLs.
+
+    `concurrent` fetches run at once, and a quarter of these for one organisation.
+    """
 
     def __init__(
         self,
@@ -60,61 +74,66 @@ class Fetcher:
         self._http = http
         self._resolve = resolve
         self._seconds = total_seconds
-        self._slots = asyncio.Semaphore(concurrent)
+        self._slots = Shares(
+            concurrent,
+            max(1, concurrent // SHARE),
+            wait_seconds=total_seconds,
+            refusal="Too many URLs are being fetched at present.",
+        )
 
     async def fetch(
-        self, url: str, *, max_bytes: int, accept: Sequence[str], param: str | None = None
+        self,
+        url: str,
+        *,
+        org_id: str,
+        max_bytes: int,
+        accept: Sequence[str],
+        param: str | None = None,
+        count: Callable[[int], None] = lambda _: None,
     ) -> Fetched:
         """Return the content; `accept` lists media types, `image/*` included.
 
+        `count` is told the bytes of each piece as it comes; what it raises ends the fetch.
         The type is the sender's claim: check the bytes. Cancelling closes the connection.
         **Raises:** ApiError 400 naming `param`; 503, when too many fetches run already.
         """
+        wanted = _Wanted(max_bytes, accept, count)
         try:
             if is_data_url(url):
-                return await _from_text(url, max_bytes, accept)
+                return await _from_text(url, wanted)
             target = parse_url(url, self._policy)
-            return await self._download(target, max_bytes, accept)
+            async with self._slots.hold(org_id):
+                return await self._download(target, wanted)
         except UrlRefused as error:
             raise invalid_request(f"Invalid URL: {error}.", param=param) from error
         except FetchFailed as error:
             raise invalid_request(str(error), param=param) from error
 
-    async def _download(self, target: Target, max_bytes: int, accept: Sequence[str]) -> Fetched:
-        await self._take_slot()
+    async def _download(self, target: Target, wanted: _Wanted) -> Fetched:
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._follow(target, max_bytes, accept)
+                return await self._follow(target, wanted)
         except _FAILURES as error:
             raise Unreachable from error
-        finally:
-            self._slots.release()
 
-    async def _take_slot(self) -> None:
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise _busy() from error
-
-    async def _follow(self, target: Target, max_bytes: int, accept: Sequence[str]) -> Fetched:
+    async def _follow(self, target: Target, wanted: _Wanted) -> Fetched:
         for _ in range(1 + MAX_REDIRECTS):
-            answer = await self._get(target, max_bytes, accept)
+            answer = await self._get(target, wanted)
             if isinstance(answer, Fetched):
                 return answer
             target = answer
         raise Unreachable
 
-    async def _get(self, target: Target, max_bytes: int, accept: Sequence[str]) -> Fetched | Target:
+    async def _get(self, target: Target, wanted: _Wanted) -> Fetched | Target:
         address = await self._address(target)
-        async with self._http.get(target, address, accept) as response:
+        async with self._http.get(target, address, wanted.accept) as response:
             if response.status in _REDIRECTS:
                 return self._next(target, _header(response, b"location"))
             _check_plain(response)
             media_type = _header(response, b"content-type").partition(";")[0].strip().lower()
-            if not is_accepted(media_type or _UNTYPED, accept):
-                raise TypeRefused(accept)
-            return Fetched(await _body(response, max_bytes), media_type or _UNTYPED)
+            if not is_accepted(media_type or _UNTYPED, wanted.accept):
+                raise TypeRefused(wanted.accept)
+            return Fetched(await _body(response, wanted), media_type or _UNTYPED)
 
     async def _address(self, target: Target) -> Address:
         found = [parse_address(text) for text in await self._texts(target)]
@@ -138,10 +157,11 @@ class Fetcher:
             raise Unreachable from error
 
 
-async def _from_text(url: str, max_bytes: int, accept: Sequence[str]) -> Fetched:
-    fetched = await asyncio.to_thread(decode_data_url, url, max_bytes=max_bytes)
-    if not is_accepted(fetched.media_type, accept):
-        raise TypeRefused(accept)
+async def _from_text(url: str, wanted: _Wanted) -> Fetched:
+    fetched = await asyncio.to_thread(decode_data_url, url, max_bytes=wanted.max_bytes)
+    if not is_accepted(fetched.media_type, wanted.accept):
+        raise TypeRefused(wanted.accept)
+    wanted.count(len(fetched.content))
     return fetched
 
 
@@ -152,12 +172,13 @@ def _check_plain(response: httpcore.Response) -> None:
         raise Unreachable
 
 
-async def _body(response: httpcore.Response, max_bytes: int) -> bytes:
+async def _body(response: httpcore.Response, wanted: _Wanted) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_stream():
         body += chunk
-        if len(body) > max_bytes:
-            raise TooLarge(max_bytes)
+        if len(body) > wanted.max_bytes:
+            raise TooLarge(wanted.max_bytes)
+        wanted.count(len(chunk))
     return bytes(body)
 
 
@@ -166,7 +187,3 @@ def _header(response: httpcore.Response, name: bytes) -> str:
         if key.lower() == name:
             return value.decode("latin-1")
     return ""
-
-
-def _busy() -> ApiError:
-    return overloaded("Too many URLs are being fetched at present. Please try again later.")

@@ -6,6 +6,7 @@ Knows no wire shape: field names for errors come from the resource that asks.
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from app.errors import (
     JSON_NOT_MATCHING,
     invalid_request,
     json_validate_failed,
+    shortened,
     tool_use_failed,
 )
 from app.inference.json_schema import (
@@ -28,6 +30,9 @@ from app.inference.json_schema import (
     decodable,
     is_valid,
 )
+
+_SCHEMAS = ThreadPoolExecutor(1, thread_name_prefix="schemas")
+"""One thread for all: more would only take turns at the interpreter's lock with the rest."""
 
 ANY_OBJECT = {"name": "object", "schema": {"type": "object", "additionalProperties": True}}
 """Not left out: without it xgrammar wants a space behind each comma, and none behind colons."""
@@ -72,8 +77,9 @@ class Conversation:
         """Return the engine's job. **Raises:** ApiError 400 for what this model cannot do."""
         if self.tool_use is None and self.response_format is None:
             return self._job(card, cache_salt)
-        # Schemas take milliseconds each.
-        return await asyncio.to_thread(self._job, card, cache_salt)
+        # Schemas take milliseconds each, and hold the interpreter's lock for most of that.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_SCHEMAS, self._job, card, cache_salt)
 
     def _job(self, card: ModelCard, cache_salt: str) -> ChatJob:
         self._check(card)
@@ -160,12 +166,13 @@ async def checked(
     **Raises:** ApiError 400 `tool_use_failed` or `json_validate_failed`, with what was generated.
     """
     calls, texts = 0, list[str]()
+    keeps_text = conversation.tool_use is not None or conversation.response_format is not None
     async with aclosing(deltas):
         async for delta in deltas:
             for call in delta.tool_calls:
                 _check_call(conversation, call)
             calls += len(delta.tool_calls)
-            if conversation.tool_use is not None or conversation.response_format is not None:
+            if keeps_text:
                 texts.append(delta.text)
             if delta.finish_reason is not None:
                 await _check_end(conversation, delta, calls, "".join(texts))
@@ -175,9 +182,9 @@ async def checked(
 def _check_call(conversation: Conversation, call: ToolCall) -> None:
     problem = None
     if conversation.check_calls and call.name not in conversation.declared:
-        problem = f"attempted to call tool '{call.name}' which was not in request.tools"
+        problem = f"attempted to call tool '{shortened(call.name)}' which was not in request.tools"
     elif not is_valid(call.arguments, None):
-        problem = f"the arguments of tool '{call.name}' are not a JSON object"
+        problem = f"the arguments of tool '{shortened(call.name)}' are not a JSON object"
     if problem is not None:
         written = json.dumps({"name": call.name, "arguments": call.arguments})
         raise tool_use_failed(written, f"tool call validation failed: {problem}")
@@ -190,7 +197,8 @@ async def _check_end(conversation: Conversation, last: Delta, calls: int, text: 
     if wanted is None or calls:
         return
     try:
-        await asyncio.to_thread(check_document, text, _schema(wanted))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(_SCHEMAS, check_document, text, _schema(wanted))
     except InvalidDocument as error:
         is_cut = last.finish_reason == "length"
         message = JSON_CUT_OFF if is_cut else f"{JSON_NOT_MATCHING} ({error})"

@@ -2,7 +2,8 @@
 
 What a sender calls its content is not believed; Pillow tells PNG, JPEG, WebP and GIF apart, and
 refuses the rest. The size in the header is checked before a pixel is decoded, and few images are
-decoded at once. Engines get `data:` URLs only.
+decoded at once. A request has a part of a budget of bytes, the most that its images may come to,
+before any is fetched. Engines get `data:` URLs only.
 
 **Source:** GroqCloud's vision guide for the default limits (20 MB a URL, 4 MB in base64,
 33 megapixels, 5 images).
@@ -12,18 +13,19 @@ import asyncio
 import base64
 import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from PIL import Image
 
 from app.engine.base import ModelCard
 from app.errors import invalid_request
-from app.fetch.content import Fetched
 from app.fetch.data_urls import is_data_url
 from app.fetch.fetcher import Fetcher
+from app.fetch.shares import SHARE, Shares
 
 # What an image's server may call it: buckets often keep no type with an object.
 ACCEPT = ("image/*", "application/octet-stream", "binary/octet-stream")
@@ -76,34 +78,70 @@ class _Image:
     param: str
 
 
-class Images:
-    """Takes the images of conversations in. Ended by `close`."""
+class _Tally:
+    """The bytes that a request's images have so far."""
 
-    def __init__(self, fetcher: Fetcher, limits: ImageLimits) -> None:
+    def __init__(self, images: Sequence[_Image], most: int) -> None:
+        self._params = [image.param for image in images]
+        self._counts = [0] * len(images)
+        self._most = most
+
+    def add(self, number: int, count: int) -> None:
+        """Count bytes of an image. **Raises:** ApiError 400, when all have too many."""
+        self._counts[number] += count
+        if sum(self._counts) > self._most:
+            last = max(place for place, bytes_ in enumerate(self._counts) if bytes_)
+            message = f"A request's images may have at most {self._most} bytes in all."
+            raise invalid_request(message, param=self._params[last])
+
+
+def image_budget(intake_bytes: int, limits: ImageLimits, *, wait_seconds: float) -> Shares:
+    """Return the bytes that all requests share; one organisation has a quarter at most.
+
+    A request that is as large as may be gets through, whatever a quarter is.
+    """
+    return Shares(
+        intake_bytes,
+        max(intake_bytes // SHARE, limits.total_bytes),
+        wait_seconds=wait_seconds,
+        refusal="Too many images are being fetched at present.",
+    )
+
+
+class Images:
+    """Takes the images of conversations in, as far as `budget` has bytes. Ended by `close`."""
+
+    def __init__(self, fetcher: Fetcher, limits: ImageLimits, budget: Shares) -> None:
         self._fetcher = fetcher
         self._limits = limits
+        self._budget = budget
         self._threads = ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="images")
 
     async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, field: str = "messages"
+        self,
+        messages: Sequence[dict[str, Any]],
+        card: ModelCard,
+        *,
+        org_id: str,
+        field: str = "messages",
     ) -> list[dict[str, Any]]:
         """Return the messages with each image in a checked `data:` URL; all are fetched at once.
 
         Messages are OpenAI-shaped; `field` is where the caller wrote them.
-        **Raises:** ApiError 400 naming the part; 503, when too many fetches run already.
+        **Raises:** ApiError 400 naming the part; 503, when too much is fetched already.
         """
         images = list(_images(messages, field))
         if not images:
             return list(messages)
         self._check_wanted(images, card)
-        contents = await self._fetch_all(images)
-        self._check_total(images, contents)
-        inline = [
-            await self._inline(image, content)
-            for image, content in zip(images, contents, strict=True)
-        ]
-        urls = iter(inline)
-        return [_with_urls(message, urls) for message in messages]
+        async with self._budget.hold(org_id, self._most_bytes(images)):
+            contents = await self._fetch_all(images, org_id)
+            urls = [
+                await self._inline(image, content)
+                for image, content in zip(images, contents, strict=True)
+            ]
+        inline = iter(urls)
+        return [_with_urls(message, inline) for message in messages]
 
     def close(self) -> None:
         """Give the threads back."""
@@ -118,30 +156,41 @@ class Images:
             message = f"A request may hold at most {most} images."
             raise invalid_request(message, param=images[most].param)
 
-    async def _fetch_all(self, images: Sequence[_Image]) -> list[bytes]:
+    def _most_bytes(self, images: Sequence[_Image]) -> int:
+        """Return what the images may come to; a `data:` URL tells by its length."""
+        largest = (
+            min(self._largest(image), len(image.url) * 3 // 4)
+            if is_data_url(image.url)
+            else self._largest(image)
+            for image in images
+        )
+        return min(sum(largest), self._limits.total_bytes)
+
+    def _largest(self, image: _Image) -> int:
+        return self._limits.data_bytes if is_data_url(image.url) else self._limits.url_bytes
+
+    async def _fetch_all(self, images: Sequence[_Image], org_id: str) -> list[bytes]:
+        tally = _Tally(images, self._limits.total_bytes)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._fetch(image)) for image in images]
+                tasks = [
+                    group.create_task(self._fetch(image, org_id, partial(tally.add, number)))
+                    for number, image in enumerate(images)
+                ]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        return [task.result().content for task in tasks]
+        return [task.result() for task in tasks]
 
-    async def _fetch(self, image: _Image) -> Fetched:
-        limits = self._limits
-        max_bytes = limits.data_bytes if is_data_url(image.url) else limits.url_bytes
-        return await self._fetcher.fetch(
-            image.url, max_bytes=max_bytes, accept=ACCEPT, param=image.param
+    async def _fetch(self, image: _Image, org_id: str, count: Callable[[int], None]) -> bytes:
+        fetched = await self._fetcher.fetch(
+            image.url,
+            org_id=org_id,
+            max_bytes=self._largest(image),
+            accept=ACCEPT,
+            param=image.param,
+            count=count,
         )
-
-    def _check_total(self, images: Sequence[_Image], contents: Sequence[bytes]) -> None:
-        total = 0
-        for image, content in zip(images, contents, strict=True):
-            total += len(content)
-            if total > self._limits.total_bytes:
-                message = (
-                    f"A request's images may have at most {self._limits.total_bytes} bytes in all."
-                )
-                raise invalid_request(message, param=image.param)
+        return fetched.content
 
     async def _inline(self, image: _Image, content: bytes) -> str:
         loop = asyncio.get_running_loop()

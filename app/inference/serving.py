@@ -16,6 +16,7 @@ from adapters_registry.errors import AdapterCapacityExceeded, RegistryError
 from adapters_registry.types import Lease, LoadedAdapter
 from app.adapters.resolver import ResolvedModel
 from app.engine.base import (
+    AnswerUnreadable,
     Delta,
     EngineDead,
     EngineError,
@@ -30,7 +31,7 @@ from app.errors import ApiError, from_domain, invalid_request
 from app.inference.admission import Reason
 from app.inference.context import RequestContext
 from app.inference.ports import AdapterLeases, Admission, Budget, Limits, Observer, Resolver
-from app.inference.tiers import PRIORITIES, AskedTier, Tier, wanted
+from app.inference.tiers import POOLS, PRIORITIES, AskedTier, Tier, wanted
 
 NO_ROOM = (413, 429)
 """Statuses of a limit that is used up, or too small for the request."""
@@ -216,8 +217,8 @@ class Served:
                     return
                 yield delta
             raise EngineDead("the engine stopped without an outcome")
-        except EngineError:
-            failed = True
+        except EngineError as error:
+            failed = not isinstance(error, AnswerUnreadable)
             raise
         finally:
             if not finished:
@@ -250,9 +251,10 @@ class Served:
             self._context.headers.update(self._budget.headers)
 
     def _next_tier_or(self, error: ApiError) -> None:
-        if error.status not in NO_ROOM or len(self._tiers) == 1:
+        others = [tier for tier in self._tiers if POOLS[tier] != POOLS[self.tier]]
+        if error.status not in NO_ROOM or not others:
             raise error
-        self._tiers = self._tiers[1:]
+        self._tiers = others
 
     def _first_token_seconds(self, delta: Delta) -> float:
         """Seconds from arrival; an answer that comes whole took its generation time on top."""

@@ -4,9 +4,10 @@ from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from app.validation import invalid
-from app.wire import Arguments, Closed, Name, Open, only
+from app.wire import MAX_PARTS, Arguments, Closed, Name, Open, bounded_parts, only
 from tests.stopwatch import cpu_time
 
 
@@ -86,3 +87,11 @@ def test_a_text_without_end_takes_no_time(end: str) -> None:
     with cpu_time() as taken:
         problem(Strict, {"arguments": "," * 100 + '"' + '\\"' * 50_000 + end})
     assert taken.seconds < 1
+
+
+@pytest.mark.parametrize("lists", [("content",), ("output",), ("content", "tool_calls")])
+def test_parts_are_counted_over_all_entries_before_any_is_read(lists: tuple[str, ...]) -> None:
+    entry = dict.fromkeys(lists, [0] * (MAX_PARTS // len(lists)))
+    assert bounded_parts({"input": [entry, "x", 7]}, "input")
+    with pytest.raises(PydanticCustomError, match="'input' : maximum number of parts"):
+        bounded_parts({"input": [entry, {"content": [0]}]}, "input")

@@ -36,13 +36,12 @@ from app.wire import (
     Temperature,
     TokenCount,
     TopP,
+    bounded_parts,
     one_of,
     only,
 )
 
 MAX_MESSAGES = 4_096
-MAX_PARTS = 8_192
-"""Ours: parts and calls of all messages together; tens of thousands would hold the process up."""
 MAX_DOCUMENTS = 256
 
 
@@ -60,13 +59,6 @@ Compound = Annotated[Any, BeforeValidator(_compound, json_schema_input_type=one_
 
 def _named_or_not(value: Any) -> str:
     return "(named)" if isinstance(value, dict | BaseModel) else "(word)"
-
-
-def _parts(message: Any) -> int:
-    if not isinstance(message, dict):
-        return 0
-    lists = (message.get("content"), message.get("tool_calls"))
-    return sum(len(each) for each in lists if isinstance(each, list))
 
 
 Word = Annotated[Choice, Tag("(word)")]
@@ -117,11 +109,7 @@ class ChatCompletionRequest(Streamable):
     @model_validator(mode="before")
     @classmethod
     def has_bounded_messages(cls, data: Any) -> Any:
-        messages = data.get("messages") if isinstance(data, dict) else None
-        if isinstance(messages, list) and sum(map(_parts, messages)) > MAX_PARTS:
-            message = f"'messages' : maximum number of parts and tool calls is {MAX_PARTS}"
-            raise refused(message, param="messages")
-        return data
+        return bounded_parts(data, "messages")
 
     @model_validator(mode="after")
     def limits_agree(self) -> Self:

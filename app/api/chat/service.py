@@ -11,8 +11,6 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from app.api.chat.completion import (
     CalledFunction,
     ChatCompletion,
@@ -42,9 +40,7 @@ from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
 from app.inference.serving import Inference, Served
-from app.sse import error_event
-
-log = structlog.get_logger(__name__)
+from app.sse import error_event, log_failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class ImageIntake(Protocol):
     """Fetches and checks the images of a conversation (app.inference.images)."""
 
     async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard
+        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, org_id: str
     ) -> list[dict[str, Any]]: ...
 
 
@@ -126,7 +122,7 @@ class ChatService:
                     opening = b""
                     delta = await anext(deltas)
             except ApiError as error:
-                log.warning("stream failed", request_id=answering.context.id, exc_info=error)
+                log_failed(answering.context.id, error)
                 yield error_event(error)
                 return
             reason, usage = _outcome(answering, delta)
@@ -150,7 +146,9 @@ class ChatService:
     async def _conversation(self, answering: _Answering, served: Served) -> Conversation:
         request = answering.request
         documents, cite = request.documents or (), request.citation_options != "disabled"
-        messages = await self._images.taken_in(prompt(request.messages), served.card)
+        messages = await self._images.taken_in(
+            prompt(request.messages), served.card, org_id=answering.context.caller.org_id
+        )
         return Conversation(
             messages=with_documents(messages, documents, cite=cite),
             sampling=_sampling(request, answering.seed),

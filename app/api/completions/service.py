@@ -11,8 +11,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 
-import structlog
-
 from app.api.completions.completion import Choice, Completion, Logprobs, reason, total
 from app.api.completions.schemas import CompletionRequest
 from app.api.completions.side_by_side import side_by_side
@@ -23,9 +21,7 @@ from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import check_limit, check_logprobs
 from app.inference.serving import Inference, Served
-from app.sse import error_event
-
-log = structlog.get_logger(__name__)
+from app.sse import error_event, log_failed
 
 MOST_AT_ONCE = 8
 SHARE = 4
@@ -90,7 +86,7 @@ class CompletionsService:
                 async for index, delta in deltas:
                     yield encoder.chunks(index, delta)
             except ApiError as error:
-                log.warning("stream failed", request_id=answering.context.id, exc_info=error)
+                log_failed(answering.context.id, error)
                 yield error_event(error)
 
     def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Served]:

@@ -18,7 +18,16 @@ from app.catalog import ReasoningEffort
 from app.errors import shortened
 from app.inference.tiers import AskedTier
 from app.validation import refused
-from app.wire import Closed, ModelId, Temperature, TokenCount, TopP, one_or_many, only
+from app.wire import (
+    Closed,
+    ModelId,
+    Temperature,
+    TokenCount,
+    TopP,
+    bounded_parts,
+    one_or_many,
+    only,
+)
 
 MAX_ITEMS = 4_096
 NOT_STORED = "is not supported: nothing is stored here, send the earlier items in `input`"
@@ -86,6 +95,11 @@ class ResponseRequest(Closed):
     safety_identifier: Refused = None
     prompt_cache_key: Refused = None
     prompt_cache_retention: Refused = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def has_bounded_input(cls, data: Any) -> Any:
+        return bounded_parts(data, "input")
 
     @model_validator(mode="after")
     def tools_agree(self) -> Self:

@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from app.api.responses.assembly import Assembly
 from app.api.responses.events import EventEncoder
 from app.api.responses.response import Response
@@ -24,8 +22,7 @@ from app.ids import new_id
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
 from app.inference.serving import Inference, Served
-
-log = structlog.get_logger(__name__)
+from app.sse import log_failed
 
 NAMES = FieldNames(
     max_tokens="max_output_tokens",
@@ -40,7 +37,7 @@ class ImageIntake(Protocol):
     """Takes the images of messages in (app.inference.images)."""
 
     async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, field: str
+        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, org_id: str, field: str
     ) -> list[dict[str, Any]]: ...
 
 
@@ -122,7 +119,7 @@ class ResponsesService:
                     opening = b""
                     delta = await anext(deltas)
             except ApiError as error:
-                log.warning("stream failed", request_id=answering.context.id, exc_info=error)
+                log_failed(answering.context.id, error)
                 failed = answering.begun(served).failed(assembly.broken_off(), error.message)
                 yield opening + encoder.error(error) + encoder.ended(failed)
                 return
@@ -137,16 +134,17 @@ class ResponsesService:
         )
 
     async def _deltas(self, answering: _Answering, served: Served) -> AsyncGenerator[Delta, None]:
-        conversation = await self._conversation(answering.request, served)
+        conversation = await self._conversation(answering, served)
         job = await conversation.job(served.card, served.cache_salt)
         deltas = served.generate(await served.prepare(job))
         async with aclosing(checked(conversation, deltas)) as kept:
             async for delta in kept:
                 yield delta
 
-    async def _conversation(self, request: ResponseRequest, served: Served) -> Conversation:
+    async def _conversation(self, answering: _Answering, served: Served) -> Conversation:
+        request = answering.request
         return Conversation(
-            messages=await self._messages(request, served.card),
+            messages=await self._messages(answering, served.card),
             sampling=_sampling(request),
             names=NAMES,
             tool_use=_tool_use(request),
@@ -155,10 +153,12 @@ class ResponsesService:
             stream=bool(request.stream),
         )
 
-    async def _messages(self, request: ResponseRequest, card: ModelCard) -> list[dict[str, Any]]:
+    async def _messages(self, answering: _Answering, card: ModelCard) -> list[dict[str, Any]]:
         """Return the conversation; items are numbered as the caller did until images are in."""
+        request, org_id = answering.request, answering.context.caller.org_id
         items = [item.prompt() for item in request.items]
-        messages = joined(await self._images.taken_in(items, card, field="input"))
+        taken = await self._images.taken_in(items, card, org_id=org_id, field="input")
+        messages = joined(taken)
         if isinstance(request.input, str):
             messages = [{"role": "user", "content": request.input}]
         if request.instructions:

@@ -15,7 +15,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.v1.metrics.stats import RequestStateStats
 
 from app.engine import vllm_translation as translation
-from app.engine.base import ChatJob, Delta, EngineError, Sampling, ToolCall
+from app.engine.base import AnswerUnreadable, ChatJob, Delta, EngineError, Sampling, ToolCall
 from app.engine.vllm_outputs import AnswerReader, ParsedBy
 
 JOB = ChatJob([{"role": "user", "content": "hi"}], Sampling(), "salt")
@@ -139,7 +139,7 @@ def test_calls_are_what_their_pieces_say_however_they_are_cut(calls: Any):
     parser = ScriptedParser(*(DeltaMessage(tool_calls=[piece]) for piece in pieces), None)
     outputs = [output("x") for _ in pieces] + [output("x", reason="stop")]
     told = [call for delta in read_all(parsed(parser), outputs) for call in delta.tool_calls]
-    wanted = [(name, "".join(cuts)) for name, cuts in calls]
+    wanted = [(name, "".join(cuts) or "{}") for name, cuts in calls]
     assert [(call.name, call.arguments) for call in told] == wanted
 
 
@@ -152,10 +152,11 @@ def test_one_call_is_enough_where_calls_must_not_be_parallel():
 
 
 def test_a_parser_that_fails_is_an_error_of_the_engine():
-    reader = parsed(ScriptedParser(IndexError("secret text of the answer")))
-    with pytest.raises(EngineError) as caught:
-        reader.read(output("x"))
-    assert "secret" not in str(caught.value)
+    reader = parsed(ScriptedParser(None, IndexError("a secret of the parser")))
+    assert reader.read(output("x")) is None
+    with pytest.raises(AnswerUnreadable) as caught:
+        reader.read(output("y"))
+    assert (caught.value.raw, "secret" in str(caught.value)) == ("xy", False)
 
 
 @pytest.mark.parametrize(("asked", "best"), [(0, []), (1, ["b"]), (2, ["b", "c"])])

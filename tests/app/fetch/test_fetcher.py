@@ -25,7 +25,7 @@ LIMIT = 100_000
 
 async def _fetch(internet: World, url: str = URL, **options: float) -> Fetched:
     return await internet.fetcher(**options).fetch(  # type: ignore[arg-type]
-        url, max_bytes=LIMIT, accept=ANY, param="image"
+        url, org_id=ORG, max_bytes=LIMIT, accept=ANY, param="image"
     )
 
 
@@ -59,7 +59,7 @@ async def test_a_request_tells_nothing_of_us(internet: World, monkeypatch: pytes
     internet.site.answers["/"] = answer(set_cookie="a=b")
     fetcher = internet.fetcher()
     for _ in range(2):
-        await fetcher.fetch(URL, max_bytes=LIMIT, accept=("image/*", "text/plain"))
+        await fetcher.fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=("image/*", "text/plain"))
     wanted = (
         b"get / http/1.1\r\nhost: site.example\r\nuser-agent: lora-inference-api\r\n"
         b"accept: image/*, text/plain\r\naccept-encoding: identity\r\nconnection: close\r\n\r\n"
@@ -96,7 +96,7 @@ async def test_redirects_end(internet: World):
 async def test_a_redirect_may_not_leave_what_the_operator_allows(internet: World):
     internet.site.answers["/"] = redirect(f"https://{SITE}/secure")
     with pytest.raises(ApiError):
-        await internet.fetcher(schemes=["http"]).fetch(URL, max_bytes=LIMIT, accept=ANY)
+        await internet.fetcher(schemes=["http"]).fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=ANY)
     assert internet.network.connected == [(PUBLIC, 80)]
 
 
@@ -256,7 +256,7 @@ async def test_a_named_host_may_be_private(internet: World):
     internet.canary.answers["/bucket/key"] = answer(b"from the cluster")
     fetcher = internet.fetcher(allowed_hosts=["minio.storage.svc:9000"])
     fetched = await fetcher.fetch(
-        "http://minio.storage.svc:9000/bucket/key", max_bytes=LIMIT, accept=ANY
+        "http://minio.storage.svc:9000/bucket/key", org_id=ORG, max_bytes=LIMIT, accept=ANY
     )
     assert fetched.content == b"from the cluster"
     assert internet.network.connected == [("10.1.2.3", 9000)]
@@ -269,7 +269,7 @@ async def test_a_named_host_does_not_open_others_at_its_address(internet: World)
     fetcher = internet.fetcher(allowed_hosts=["*", "minio.storage.svc"])
     for url in ("http://other.storage.svc/", "http://10.1.2.3/"):
         with pytest.raises(ApiError):
-            await fetcher.fetch(url, max_bytes=LIMIT, accept=ANY)
+            await fetcher.fetch(url, org_id=ORG, max_bytes=LIMIT, accept=ANY)
     assert internet.network.connected == []
 
 
@@ -315,7 +315,7 @@ async def test_fetches_beyond_the_limit_wait_for_their_turn(internet: World):
     internet.site.answers["/"] = late
     fetcher = internet.fetcher(concurrent=2)
     fetches = [
-        asyncio.ensure_future(fetcher.fetch(URL, max_bytes=LIMIT, accept=ANY)) for _ in range(5)
+        asyncio.ensure_future(fetcher.fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=ANY)) for _ in range(5)
     ]
     await two_came.wait()
     assert len(internet.network.connected) == 2
@@ -326,7 +326,7 @@ async def test_fetches_beyond_the_limit_wait_for_their_turn(internet: World):
 async def test_a_turn_that_never_comes_is_no_fault_of_the_url(internet: World):
     fetcher = internet.fetcher(concurrent=0, total_seconds=0.05)
     with pytest.raises(ApiError) as caught:
-        await fetcher.fetch(URL, max_bytes=LIMIT, accept=ANY)
+        await fetcher.fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=ANY)
     assert (caught.value.status, caught.value.headers) == (503, {"retry-after": "1"})
 
 
@@ -335,6 +335,6 @@ async def test_many_fetches_at_once_do_not_mix(internet: World):
         internet.site.answers[f"/{number}"] = answer(b"%d" % number)
     fetcher = internet.fetcher()
     fetched = await asyncio.gather(
-        *(fetcher.fetch(f"{URL}{number}", max_bytes=9, accept=ANY) for number in range(100))
+        *(fetcher.fetch(f"{URL}{number}", org_id=ORG, max_bytes=9, accept=ANY) for number in range(100))
     )
     assert [int(one.content) for one in fetched] == list(range(100))

@@ -9,7 +9,7 @@ from tests.app.fetch.world import ANY, PUBLIC, SITE, World, redirect
 
 async def _refused(internet: World, url: str) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        await internet.fetcher().fetch(url, max_bytes=100, accept=ANY, param="url")
+        await internet.fetcher().fetch(url, org_id=ORG, max_bytes=100, accept=ANY, param="url")
     return caught.value
 
 
@@ -81,5 +81,5 @@ async def test_the_canary_would_sing(internet: World):
     """The table proves something only if a fetch that is let through does arrive."""
     internet.canary.answers["/"] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsong"
     fetcher = internet.fetcher(allowed_hosts=["127.0.0.1"])
-    fetched = await fetcher.fetch("http://127.0.0.1/", max_bytes=100, accept=ANY)
+    fetched = await fetcher.fetch("http://127.0.0.1/", org_id=ORG, max_bytes=100, accept=ANY)
     assert (fetched.content, internet.canary.connections) == (b"song", 1)

@@ -68,7 +68,7 @@ async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
 
 async def test_the_name_is_in_the_hello_and_in_the_host_header(secure: Secure):
     fetcher = secure.internet.fetcher(tls=secure.trust)
-    fetched = await fetcher.fetch(f"https://{SITE}/", max_bytes=100, accept=ANY)
+    fetched = await fetcher.fetch(f"https://{SITE}/", org_id=ORG, max_bytes=100, accept=ANY)
     assert fetched.content == b"over TLS"
     assert secure.names == [SITE]
     assert secure.internet.network.connected == [(PUBLIC, 443)]
@@ -80,11 +80,11 @@ async def test_a_certificate_for_another_name_is_not_taken(secure: Secure, host:
     secure.internet.names.known["other.example"] = [[PUBLIC]]
     fetcher = secure.internet.fetcher(tls=secure.trust)
     with pytest.raises(ApiError, match="could not be fetched"):
-        await fetcher.fetch(f"https://{host}/", max_bytes=100, accept=ANY)
+        await fetcher.fetch(f"https://{host}/", org_id=ORG, max_bytes=100, accept=ANY)
     assert secure.internet.site.requests == []
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_not_taken(secure: Secure):
     with pytest.raises(ApiError, match="could not be fetched"):
-        await secure.internet.fetcher().fetch(f"https://{SITE}/", max_bytes=100, accept=ANY)
+        await secure.internet.fetcher().fetch(f"https://{SITE}/", org_id=ORG, max_bytes=100, accept=ANY)
     assert secure.internet.site.requests == []

@@ -237,7 +237,12 @@ class StubImages:
     """Takes every image as it is."""
 
     async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, field: str = "messages"
+        self,
+        messages: Sequence[dict[str, Any]],
+        card: ModelCard,
+        *,
+        org_id: str,
+        field: str = "messages",
     ) -> list[dict[str, Any]]:
         return list(messages)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adapters_registry.errors import AdapterLoadFailed, RegistryError
 from app.engine.base import (
+    AnswerUnreadable,
     ChatJob,
     Delta,
     EngineDead,
@@ -150,14 +151,26 @@ async def test_auto_is_the_best_tier_of_the_plan(rig: InferenceRig) -> None:
 
 @pytest.mark.parametrize("refused", [FULL, TOO_LARGE])
 @pytest.mark.parametrize("stage", ["no_requests", "no_tokens"])
-async def test_auto_goes_on_to_the_next_tier_where_one_has_no_room(
+async def test_auto_goes_on_to_a_tier_with_limits_of_its_own_where_one_has_no_room(
     rig: InferenceRig, stage: str, refused: ApiError
 ) -> None:
+    """Performance and on_demand count against the same limits."""
     rig.engine.script = answer("a")
     getattr(rig.limits, stage)["performance"] = refused
-    assert await ask(rig, tier="auto") == "on_demand"
-    assert rig.engine.runs[0].priority == PRIORITIES["on_demand"]
-    assert charges(rig)[-1] == ("on_demand", [PROMPT + MOST], [USED])
+    assert await ask(rig, tier="auto") == "flex"
+    assert rig.engine.runs[0].priority == PRIORITIES["flex"]
+    assert charges(rig)[-1] == ("flex", [PROMPT + MOST], [USED])
+    assert "on_demand" not in {budget.tier for budget in rig.limits.budgets}
+
+
+async def test_an_answer_that_no_parser_can_read_is_the_models_and_charged(
+    rig: InferenceRig,
+) -> None:
+    rig.engine.script = [Delta("a", tokens=2), AnswerUnreadable("<tool_call>{")]
+    error = await refusal(rig)
+    assert (error.status, error.code) == (400, "tool_use_failed")
+    assert error.extra == {"failed_generation": "<tool_call>{"}
+    assert charges(rig)[-1][2] == [PROMPT + 2]
 
 
 @pytest.mark.parametrize("stage", ["no_requests", "no_tokens"])

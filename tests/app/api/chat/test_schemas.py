@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.api.chat.schemas import MAX_MESSAGES, MAX_PARTS, ChatCompletionRequest
+from app.api.chat.schemas import MAX_MESSAGES, ChatCompletionRequest
 from app.engine.base import Usage
 from app.errors import ApiError
 from app.groq_fields import CompletionUsage
 from app.json_body import parse
+from app.wire import MAX_PARTS
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
 from tests.stopwatch import cpu_time
 

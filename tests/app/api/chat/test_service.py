@@ -319,10 +319,12 @@ class TakenIn:
 
     def __init__(self, refusal: ApiError | None = None) -> None:
         self._refusal = refusal
-        self.cards: list[ModelCard] = []
+        self.seen: list[tuple[ModelCard, str]] = []
 
-    async def taken_in(self, messages: Any, card: ModelCard) -> list[dict[str, Any]]:
-        self.cards.append(card)
+    async def taken_in(
+        self, messages: Any, card: ModelCard, *, org_id: str
+    ) -> list[dict[str, Any]]:
+        self.seen.append((card, org_id))
         if self._refusal is not None:
             raise self._refusal
         return [{**message, "content": "seen"} for message in messages]
@@ -335,7 +337,7 @@ async def test_the_engine_sees_images_as_they_were_taken_in(rig: Rig) -> None:
     asked = request(messages=[{"role": "user", "content": [IMAGE]}])
     await service.complete(rig.context, asked)
     assert rig.engine.jobs[0].messages == [{"role": "user", "content": "seen"}]
-    assert images.cards == [CARD]
+    assert images.seen == [(CARD, ORG)]
 
 
 @pytest.mark.parametrize("stream", [False, True])

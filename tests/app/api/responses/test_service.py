@@ -120,8 +120,9 @@ class NumberedImages:
     """Puts each image's place in its place, as the caller numbers messages and parts."""
 
     async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, field: str
+        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, org_id: str, field: str
     ) -> list[dict[str, Any]]:
+        assert org_id == ORG
         return [
             {**message, "content": [f"{field}.{number}.content.{n}" for n in range(2)]}
             if isinstance(message.get("content"), list)
