@@ -44,6 +44,14 @@ def test_an_s3_store_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings()
 
 
+def test_the_budget_of_images_must_take_a_whole_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_API_FETCH__IMAGES_BYTES", "1001")
+    monkeypatch.setenv("LORA_API_FETCH__INTAKE_BYTES", "1000")
+
+    with pytest.raises(ValidationError, match="set LORA_API_FETCH__INTAKE_BYTES"):
+        Settings()
+
+
 def test_the_clients_own_variables_may_stand_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORA_API_KEY", "gsk_x")
     monkeypatch.setenv("LORA_API_BASE_URL", "http://127.0.0.1:8000")

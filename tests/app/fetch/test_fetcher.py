@@ -5,11 +5,12 @@ import base64
 
 import pytest
 
-from app.errors import ApiError
+from app.errors import ApiError, invalid_request
 from app.fetch.content import Fetched
 from app.fetch.fetcher import MAX_REDIRECTS
 from tests.app.fetch.world import (
     ANY,
+    ORG,
     PUBLIC,
     PUBLIC_6,
     SITE,
@@ -303,24 +304,65 @@ async def test_what_is_wrong_with_the_text_is_told(internet: World, url: str, me
     assert (await _refused(internet, url)).message == message
 
 
-async def test_fetches_beyond_the_limit_wait_for_their_turn(internet: World):
-    two_came, release = asyncio.Event(), asyncio.Event()
+class Door:
+    """A site that answers when it is opened, and tells when so many have come."""
 
-    async def late(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(internet.site.requests) == 2:
-            two_came.set()
-        await release.wait()
+    def __init__(self, internet: World, many: int) -> None:
+        self._internet = internet
+        self._many = many
+        self.came, self.open = asyncio.Event(), asyncio.Event()
+        internet.site.answers["/"] = self._reply
+
+    async def _reply(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._internet.site.requests) == self._many:
+            self.came.set()
+        await self.open.wait()
         writer.write(answer(b"late"))
 
-    internet.site.answers["/"] = late
+
+async def test_fetches_beyond_the_limit_wait_for_their_turn(internet: World):
+    door = Door(internet, 2)
     fetcher = internet.fetcher(concurrent=2)
     fetches = [
-        asyncio.ensure_future(fetcher.fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=ANY)) for _ in range(5)
+        asyncio.ensure_future(
+            fetcher.fetch(URL, org_id=f"org_{number}", max_bytes=LIMIT, accept=ANY)
+        )
+        for number in range(5)
     ]
-    await two_came.wait()
+    await door.came.wait()
     assert len(internet.network.connected) == 2
-    release.set()
+    door.open.set()
     assert [one.content for one in await asyncio.gather(*fetches)] == [b"late"] * 5
+
+
+async def test_one_organisation_has_a_quarter_of_the_slots(internet: World):
+    door = Door(internet, 3)
+    fetcher = internet.fetcher(concurrent=8)
+    orgs = ["slow", "slow", "slow", "slow", "other"]
+    fetches = [
+        asyncio.ensure_future(fetcher.fetch(URL, org_id=org, max_bytes=LIMIT, accept=ANY))
+        for org in orgs
+    ]
+    await door.came.wait()
+    assert len(internet.network.connected) == 3
+    door.open.set()
+    assert [one.content for one in await asyncio.gather(*fetches)] == [b"late"] * 5
+
+
+async def test_content_is_counted_as_it_comes_and_the_count_may_end_it(internet: World):
+    internet.site.answers["/"] = _endless
+    counted: list[int] = []
+
+    def count(pieces: int) -> None:
+        counted.append(pieces)
+        if sum(counted) > 50_000:
+            raise invalid_request("enough")
+
+    with pytest.raises(ApiError, match="enough"):
+        await internet.fetcher().fetch(URL, org_id=ORG, max_bytes=LIMIT, accept=ANY, count=count)
+    assert 50_000 < sum(counted) < LIMIT
+    async with asyncio.timeout(5):
+        await internet.site.closed.wait()
 
 
 async def test_a_turn_that_never_comes_is_no_fault_of_the_url(internet: World):
@@ -335,6 +377,9 @@ async def test_many_fetches_at_once_do_not_mix(internet: World):
         internet.site.answers[f"/{number}"] = answer(b"%d" % number)
     fetcher = internet.fetcher()
     fetched = await asyncio.gather(
-        *(fetcher.fetch(f"{URL}{number}", org_id=ORG, max_bytes=9, accept=ANY) for number in range(100))
+        *(
+            fetcher.fetch(f"{URL}{number}", org_id=ORG, max_bytes=9, accept=ANY)
+            for number in range(100)
+        )
     )
     assert [int(one.content) for one in fetched] == list(range(100))

@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import ApiError
 from tests.app.fetch.hostile_urls import HOSTILE
-from tests.app.fetch.world import ANY, PUBLIC, SITE, World, redirect
+from tests.app.fetch.world import ANY, ORG, PUBLIC, SITE, World, redirect
 
 
 async def _refused(internet: World, url: str) -> ApiError:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.errors import ApiError
-from tests.app.fetch.world import ANY, PUBLIC, PUBLIC_6, SITE, World, answer, world
+from tests.app.fetch.world import ANY, ORG, PUBLIC, PUBLIC_6, SITE, World, answer, world
 
 
 @dataclass(slots=True)
@@ -86,5 +86,7 @@ async def test_a_certificate_for_another_name_is_not_taken(secure: Secure, host:
 
 async def test_a_certificate_that_nobody_vouches_for_is_not_taken(secure: Secure):
     with pytest.raises(ApiError, match="could not be fetched"):
-        await secure.internet.fetcher().fetch(f"https://{SITE}/", org_id=ORG, max_bytes=100, accept=ANY)
+        await secure.internet.fetcher().fetch(
+            f"https://{SITE}/", org_id=ORG, max_bytes=100, accept=ANY
+        )
     assert secure.internet.site.requests == []

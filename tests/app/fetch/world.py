@@ -21,6 +21,7 @@ from app.fetch.targets import Policy
 PUBLIC = "93.184.215.14"
 PUBLIC_6 = "2606:2800:21f:cb07:6820:80da:af6b:8b2c"
 SITE = "site.example"
+ORG = "org_1"
 ANY = ("image/*", "text/plain", "application/octet-stream")
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

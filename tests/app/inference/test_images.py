@@ -21,8 +21,16 @@ from app.catalog import Catalog, ModelSpec
 from app.engine.base import ChatEngine, ChatJob, ModelCard, PromptRefused, Run, Sampling
 from app.engine.factory import start_engines
 from app.errors import ApiError
-from app.inference.images import ImageLimits, ImageRefused, Images, image_type, inline_image
-from tests.app.fetch.world import SITE, Site, World, answer, world
+from app.fetch.shares import Shares
+from app.inference.images import (
+    ImageLimits,
+    ImageRefused,
+    Images,
+    image_budget,
+    image_type,
+    inline_image,
+)
+from tests.app.fetch.world import ORG, SITE, Site, World, answer, world
 from tests.fixtures import tiny_vision
 from tests.fixtures.engines import import_vllm
 
@@ -59,18 +67,22 @@ class Gallery:
 
     internet: World
     made: list[Images]
+    budget: Shares | None = None
+    """What the images made next share; else each has the default."""
 
     def images(self, **limits: int) -> Images:
-        images = Images(self.internet.fetcher(), replace(ImageLimits(), **limits))
+        bounds = replace(ImageLimits(), **limits)
+        budget = self.budget or image_budget(256 << 20, bounds, wait_seconds=10.0)
+        images = Images(self.internet.fetcher(), bounds, budget)
         self.made.append(images)
         return images
 
     async def taken_in(self, *urls: str, **limits: int) -> list[str]:
-        return _urls(await self.images(**limits).taken_in(_asking(*urls), CARD))
+        return _urls(await self.images(**limits).taken_in(_asking(*urls), CARD, org_id=ORG))
 
     async def refused(self, *urls: str, card: ModelCard = CARD, **limits: int) -> ApiError:
         with pytest.raises(ApiError) as caught:
-            await self.images(**limits).taken_in(_asking(*urls), card)
+            await self.images(**limits).taken_in(_asking(*urls), card, org_id=ORG)
         assert caught.value.status == 400
         return caught.value
 
@@ -134,9 +146,11 @@ async def test_a_bucket_that_keeps_no_types_will_do(gallery: Gallery, media_type
 
 async def test_nothing_else_of_a_conversation_changes(gallery: Gallery):
     text = [{"role": "user", "content": "plain"}, {"role": "assistant", "content": None}]
-    assert await gallery.images().taken_in(text, replace(CARD, takes_images=False)) == text
+    assert (
+        await gallery.images().taken_in(text, replace(CARD, takes_images=False), org_id=ORG) == text
+    )
     asking = _asking(_data_url(_picture(), "image/gif"))
-    taken = await gallery.images().taken_in([*asking, *text], CARD)
+    taken = await gallery.images().taken_in([*asking, *text], CARD, org_id=ORG)
     assert [*taken[:1], *taken[2:]] == [*asking[:1], *text]
     assert taken[1]["content"][0] == asking[1]["content"][0]
     assert _urls(asking) == [_data_url(_picture(), "image/gif")]
@@ -155,7 +169,7 @@ async def test_a_part_that_is_at_fault_is_named(gallery: Gallery):
 
 async def test_the_field_is_called_as_the_resource_calls_it(gallery: Gallery):
     with pytest.raises(ApiError) as caught:
-        await gallery.images().taken_in(_asking("data:"), CARD, field="input")
+        await gallery.images().taken_in(_asking("data:"), CARD, org_id=ORG, field="input")
     assert caught.value.param == "input.1.content.1.image_url"
 
 
@@ -190,6 +204,88 @@ async def test_all_images_together_have_a_limit(gallery: Gallery):
     error = await gallery.refused(inline, inline, total_bytes=2 * size - 1)
     assert error.message == f"A request's images may have at most {2 * size - 1} bytes in all."
     assert error.param == "messages.1.content.2.image_url"
+
+
+class SlowSite:
+    """Sends so many bytes of an image, then nothing more until the client has gone."""
+
+    def __init__(self, site: Site, size: int) -> None:
+        self.came, self.gone = asyncio.Event(), asyncio.Event()
+        self._size = size
+        site.answers["/slow"] = self._reply
+
+    async def _reply(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = "HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\n"
+        writer.write(head.encode() + bytes(self._size))
+        self.came.set()
+        await reader.read()
+        self.gone.set()
+
+
+SLOW = f"http://{SITE}/slow"
+
+
+async def test_the_fetches_end_when_what_has_come_is_too_much(gallery: Gallery):
+    """None of them is down yet: what each has so far is counted."""
+    slow = SlowSite(gallery.internet.site, 600)
+    async with asyncio.timeout(5):
+        error = await gallery.refused(SLOW, SLOW, total_bytes=1000)
+        await slow.gone.wait()
+    assert error.message == "A request's images may have at most 1000 bytes in all."
+    assert error.param == "messages.1.content.2.image_url"
+
+
+@pytest.mark.parametrize(
+    ("count", "held"), [(1, 700), (2, 1000)], ids=["one image's limit", "the request's limit"]
+)
+async def test_a_request_holds_the_most_that_it_may_come_to_before_it_fetches(
+    gallery: Gallery, count: int, held: int
+):
+    slow = SlowSite(gallery.internet.site, 1)
+    gallery.budget = Shares(1000, 1000, wait_seconds=5.0, refusal="")
+    taking = asyncio.ensure_future(
+        gallery.taken_in(*[SLOW] * count, url_bytes=700, total_bytes=1000)
+    )
+    await slow.came.wait()
+    assert gallery.budget.held == {ORG: held}
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    assert gallery.budget.held == {}
+
+
+async def test_an_inline_image_holds_no_more_than_it_has(gallery: Gallery):
+    inline = _data_url(_picture())
+    gallery.budget = Shares(len(inline), len(inline), wait_seconds=0.05, refusal="")
+    assert await gallery.taken_in(inline) == [inline]
+    assert gallery.budget.held == {}
+
+
+async def test_a_request_that_finds_no_room_is_told_to_come_again(gallery: Gallery):
+    bounds = ImageLimits(url_bytes=700, total_bytes=1000)
+    gallery.budget = image_budget(1000, bounds, wait_seconds=0.05)
+    async with gallery.budget.hold("another", 301):
+        with pytest.raises(ApiError) as caught:
+            await gallery.taken_in(SLOW, url_bytes=700, total_bytes=1000)
+    assert (caught.value.status, caught.value.headers) == (503, {"retry-after": "1"})
+    assert gallery.internet.site.connections == 0
+
+
+async def test_what_a_refused_request_held_comes_back(gallery: Gallery):
+    gallery.budget = image_budget(32 << 20, ImageLimits(), wait_seconds=0.05)
+    await gallery.refused(_data_url(b"no image"))
+    await gallery.refused(f"http://{SITE}/missing")
+    assert gallery.budget.held == {}
+
+
+async def test_an_organisation_has_a_quarter_of_the_budget_or_one_request():
+    for intake, most in ((400, 100), (200, 60)):
+        budget = image_budget(intake, ImageLimits(total_bytes=60), wait_seconds=0.0)
+        async with budget.hold(ORG, most):
+            with pytest.raises(ApiError):
+                async with budget.hold(ORG, 1):
+                    pass
+            async with budget.hold("another", most):
+                assert budget.held == {ORG: most, "another": most}
 
 
 def _png_header(width: int, height: int) -> bytes:
@@ -305,7 +401,7 @@ async def test_a_model_answers_by_what_it_is_shown(seeing: ChatEngine, gallery: 
 
     async def ask(number: int, *shown: str) -> str:
         asking = _asking(*(f"http://{SITE}/{color}" for color in shown))
-        taken = await gallery.images().taken_in(asking, CARD)
+        taken = await gallery.images().taken_in(asking, CARD, org_id=ORG)
         return await _answered(seeing, taken, f"look-{number}")
 
     orders = [(color,) for color in colors] + [("red", "blue"), ("blue", "red"), ()]

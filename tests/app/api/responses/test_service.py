@@ -17,7 +17,7 @@ from app.engine.base import Delta, EngineDead, ModelCard, PromptTooLong, ToolCal
 from app.errors import ApiError
 from tests.app.api.responses.bodies import WEATHER, Accumulated, events, request
 from tests.app.api.responses.stubs import Rig
-from tests.app.inference.stubs import ADAPTER_MODEL, BASE, CARD, USAGE, answer
+from tests.app.inference.stubs import ADAPTER_MODEL, BASE, CARD, ORG, USAGE, answer
 
 CALL = ToolCall("call_1", "get_weather", '{"city":"Oslo"}')
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
