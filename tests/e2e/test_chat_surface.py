@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from app.errors import JSON_CUT_OFF
 from tests.e2e.chat_streams import accumulated, chunks_of
+from tests.fixtures import scripted_llama
 from tests.fixtures.json_schemas import Schema, strict_schemas
 from tests.fixtures.server import SMOLLM2, Server
 
@@ -140,19 +141,40 @@ def fifty_schemas() -> list[Schema]:
     return found[:50]
 
 
-async def test_fifty_schemas_are_kept_to(http: httpx.AsyncClient, models: Sequence[str]) -> None:
+async def answers_to(
+    schemas: Sequence[Schema], http: httpx.AsyncClient, models: Sequence[str]
+) -> list[httpx.Response]:
+    """Ask for a document of each schema, of one model after the other."""
     turn = asyncio.Semaphore(AT_ONCE)
-    schemas = fifty_schemas()
-    assert len(schemas) == 50
 
     async def ask(number: int, schema: Schema) -> httpx.Response:
         wanted = {"name": "made", "strict": True, "schema": schema}
         format = {"type": "json_schema", "json_schema": wanted}
-        asked = body(models[number % 2], "Describe a thing.", response_format=format)
+        model = models[number % len(models)]
+        asked = body(model, "Describe a thing.", response_format=format)
         async with turn:
             return await http.post(URL, json=asked)
 
-    responses = await asyncio.gather(*(ask(*each) for each in enumerate(schemas)))
+    return await asyncio.gather(*(ask(*each) for each in enumerate(schemas)))
+
+
+async def test_a_model_that_comes_to_an_end_writes_fifty_schemas_documents(
+    http: httpx.AsyncClient,
+) -> None:
+    schemas = fifty_schemas()
+    responses = await answers_to(schemas, http, [scripted_llama.MODEL_ID])
+    assert [response.status_code for response in responses] == [200] * 50
+    for schema, response in zip(schemas, responses, strict=True):
+        content = response.json()["choices"][0]["message"]["content"]
+        jsonschema.validate(json.loads(content), schema)
+
+
+async def test_fifty_schemas_are_kept_to_or_cut_off(
+    http: httpx.AsyncClient, models: Sequence[str]
+) -> None:
+    """SmolLM2 does not find the end of some numbers and of some recursions."""
+    schemas = fifty_schemas()
+    responses = await answers_to(schemas, http, models)
     for schema, response in zip(schemas, responses, strict=True):
         if response.status_code == 200:
             choice = response.json()["choices"][0]
