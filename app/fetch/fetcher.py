@@ -28,8 +28,8 @@ from app.fetch.content import (
 from app.fetch.data_urls import decode_data_url, is_data_url
 from app.fetch.http import HttpClient
 from app.fetch.resolver import Resolve
-from app.fetch.shares import SHARE, Shares
 from app.fetch.targets import Policy, Target, parse_url
+from app.shares import SHARE, Shares
 
 MAX_REDIRECTS = 3
 CONCURRENT = 64

@@ -30,9 +30,15 @@ from app.inference.json_schema import (
     decodable,
     is_valid,
 )
+from app.shares import Shares
 
-_SCHEMAS = ThreadPoolExecutor(1, thread_name_prefix="schemas")
-"""One thread for all: more would only take turns at the interpreter's lock with the rest."""
+_THREADS = 2
+_SCHEMAS = ThreadPoolExecutor(_THREADS, thread_name_prefix="schemas")
+"""Few for all: more would only take turns at the interpreter's lock with the rest."""
+_TURNS = Shares(
+    _THREADS, 1, wait_seconds=10.0, refusal="Too many tools and schemas are being checked."
+)
+"""One at a time for each organisation, so that none holds up the others' tools."""
 
 ANY_OBJECT = {"name": "object", "schema": {"type": "object", "additionalProperties": True}}
 """Not left out: without it xgrammar wants a space behind each comma, and none behind colons."""
@@ -74,12 +80,16 @@ class Conversation:
         object.__setattr__(self, "declared", names)
 
     async def job(self, card: ModelCard, cache_salt: str) -> ChatJob:
-        """Return the engine's job. **Raises:** ApiError 400 for what this model cannot do."""
+        """Return the engine's job. The salt is an organisation's.
+
+        **Raises:** ApiError 400 for what this model cannot do; 503, when too much is checked.
+        """
         if self.tool_use is None and self.response_format is None:
             return self._job(card, cache_salt)
         # Schemas take milliseconds each, and hold the interpreter's lock for most of that.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_SCHEMAS, self._job, card, cache_salt)
+        async with _TURNS.hold(org_id=cache_salt):
+            return await loop.run_in_executor(_SCHEMAS, self._job, card, cache_salt)
 
     def _job(self, card: ModelCard, cache_salt: str) -> ChatJob:
         self._check(card)

@@ -25,7 +25,7 @@ from app.engine.base import ModelCard
 from app.errors import invalid_request
 from app.fetch.data_urls import is_data_url
 from app.fetch.fetcher import Fetcher
-from app.fetch.shares import SHARE, Shares
+from app.shares import SHARE, Shares
 
 # What an image's server may call it: buckets often keep no type with an object.
 ACCEPT = ("image/*", "application/octet-stream", "binary/octet-stream")

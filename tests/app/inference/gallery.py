@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.engine.base import ModelCard
 from app.errors import ApiError
-from app.fetch.shares import Shares
 from app.inference.images import ImageLimits, Images, image_budget
+from app.shares import Shares
 from tests.app.fetch.world import ORG, World
 
 CARD = ModelCard("vision", "system", 1024, 512, "fp", takes_images=True)

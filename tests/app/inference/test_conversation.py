@@ -1,5 +1,6 @@
 """What a conversation asks of the engine, and what its answer is held to."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -327,3 +328,17 @@ async def test_a_refused_call_ends_the_generation() -> None:
         async for _ in checked(conversation(function()), script()):
             pass
     assert closed
+
+
+async def test_one_organisations_schemas_hold_up_nobody_elses() -> None:
+    """A job with tools takes its turn: another of the same organisation waits for it."""
+    heavy = conversation(*(function(f"f{n}", parameters=CITY) for n in range(100)))
+    light = conversation(function("f", parameters=CITY))
+    order: list[str] = []
+
+    async def ask(wanted: Conversation, salt: str) -> None:
+        await wanted.job(CARD, salt)
+        order.append(salt)
+
+    await asyncio.gather(*(ask(heavy, "crowd") for _ in range(8)), ask(light, "other"))
+    assert order.index("other") <= 2

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from app.errors import ApiError
-from app.fetch.shares import Shares
 from app.inference.images import ImageLimits, image_budget
+from app.shares import Shares
 from tests.app.fetch.world import ORG, SITE, Site
 from tests.app.inference.gallery import Gallery, data_url, paint
 

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from app.errors import ApiError
-from app.fetch.shares import Shares
+from app.shares import Shares
 
 
 def _shares(most: int = 8, each: int = 4, wait_seconds: float = 5.0) -> Shares:
