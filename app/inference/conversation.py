@@ -168,22 +168,28 @@ def check_logprobs(sampling: Sampling, card: ModelCard) -> None:
             raise invalid_request(f"`{name}` is not supported with this model", param=name)
 
 
-async def checked(
+def checked(
     conversation: Conversation, deltas: AsyncGenerator[Delta, None]
 ) -> AsyncGenerator[Delta, None]:
-    """Pass deltas on as long as they keep to what was asked.
+    """Return deltas that go on as long as they keep to what was asked; to be closed.
 
     **Raises:** ApiError 400 `tool_use_failed` or `json_validate_failed`, with what was generated.
     """
+    if conversation.tool_use is None and conversation.response_format is None:
+        return deltas
+    return _checked(conversation, deltas)
+
+
+async def _checked(
+    conversation: Conversation, deltas: AsyncGenerator[Delta, None]
+) -> AsyncGenerator[Delta, None]:
     calls, texts = 0, list[str]()
-    keeps_text = conversation.tool_use is not None or conversation.response_format is not None
     async with aclosing(deltas):
         async for delta in deltas:
             for call in delta.tool_calls:
                 _check_call(conversation, call)
             calls += len(delta.tool_calls)
-            if keeps_text:
-                texts.append(delta.text)
+            texts.append(delta.text)
             if delta.finish_reason is not None:
                 await _check_end(conversation, delta, calls, "".join(texts))
             yield delta
