@@ -25,13 +25,6 @@ def app(rig: Rig) -> ASGIApp:
 
 
 @pytest.fixture
-async def http(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
-        yield client
-
-
-@pytest.fixture
 async def groq_client(http: httpx.AsyncClient) -> groq.AsyncGroq:
     return groq.AsyncGroq(
         api_key="k",

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
 import httpx2
 import openai
 import pytest
@@ -21,13 +20,6 @@ def rig() -> Rig:
 @pytest.fixture
 def app(rig: Rig) -> ASGIApp:
     return application(completions.router, completions=rig.service)
-
-
-@pytest.fixture
-async def http(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
-        yield client
 
 
 @pytest.fixture
