@@ -6,6 +6,7 @@
 from typing import Self
 
 from pydantic import BaseModel
+from pydantic.json_schema import SkipJsonSchema
 
 from app.engine.base import Usage
 
@@ -32,8 +33,9 @@ class CompletionUsage(BaseModel):
     completion_time: float
     total_tokens: int
     total_time: float
-    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails(cached_tokens=0)
-    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails(reasoning_tokens=0)
+    # Left out rather than null; and a default that is a model would be copied for each answer.
+    prompt_tokens_details: PromptTokensDetails | SkipJsonSchema[None] = None
+    completion_tokens_details: CompletionTokensDetails | SkipJsonSchema[None] = None
 
     @classmethod
     def of(cls, usage: Usage) -> Self:

@@ -1,6 +1,7 @@
 """JSON as the frames of our server-sent events hold it, and the frames that end a stream."""
 
 import json
+from collections.abc import AsyncGenerator
 
 import msgspec
 import structlog
@@ -39,6 +40,16 @@ def without_line_breaks(encoded: bytes) -> bytes:
 def error_event(error: ApiError) -> bytes:
     """Write an error that came after the first token. The stream ends here, without `[DONE]`."""
     return b"event: error\ndata: " + error.body() + b"\n\n"
+
+
+async def started(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Take the first frame, which must be empty, and return the rest.
+
+    So what goes wrong before the first token is raised here, and who closes the rest runs its
+    cleanup, which closing a generator that was never started would not.
+    """
+    await anext(frames)
+    return frames
 
 
 def log_failed(request_id: str, error: ApiError) -> None:

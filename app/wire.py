@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.json_bounds import separators, without_strings
 from app.validation import refused, worded
 
 MAX_MODEL_CHARACTERS = 512
@@ -32,9 +33,7 @@ MAX_PARTS = 8_192
 MAX_ARGUMENT_VALUES = 10_000
 MAX_ARGUMENT_DEPTH = 64
 
-# Unclosed ones match too: else each escaped quote in one would be tried as the begin of another.
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 class Closed(BaseModel):
@@ -96,18 +95,15 @@ def _is_json_object(text: str) -> str:
 
 def _is_bounded(text: str) -> bool:
     """Tell whether reading it costs little; the bounds of a body do not see into its strings."""
-    if _separators(text) <= MAX_ARGUMENT_DEPTH:
+    written = text.encode(errors="surrogatepass")
+    if separators(written) <= MAX_ARGUMENT_DEPTH:
         return True
-    plain = _STRING.sub("", text)
-    ends = plain.count("]") + plain.count("}")
-    if max(_separators(plain), ends) > MAX_ARGUMENT_VALUES:
+    plain = without_strings(written)
+    ends = plain.count(b"]") + plain.count(b"}")
+    if max(separators(plain), ends) > MAX_ARGUMENT_VALUES:
         return False
-    levels = accumulate(1 if mark in "[{" else -1 for mark in _BRACKET.findall(plain))
+    levels = accumulate(1 if mark in b"[{" else -1 for mark in _BRACKET.findall(plain))
     return max(levels, default=0) <= MAX_ARGUMENT_DEPTH
-
-
-def _separators(text: str) -> int:
-    return text.count(",") + text.count("[") + text.count("{")
 
 
 ModelId = Annotated[

@@ -30,7 +30,7 @@ from app.engine.base import (
     Run,
     TextJob,
 )
-from app.engine.control_tokens import ControlTokens, Hidden, unescaped
+from app.engine.control_tokens import Hidden, unescaped
 from app.engine.metrics import EngineMetrics
 from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_outputs import AnswerReader, ParsedBy
@@ -69,7 +69,7 @@ class VllmChatEngine:
         self._llm = parts.llm
         self._renderer = parts.renderer
         self._tokenizer = parts.llm.renderer.get_tokenizer()
-        self._control_tokens = ControlTokens(self._tokenizer)
+        self._control_tokens = parts.control_tokens
         self._registry = parts.registry
         self._metrics = metrics
         self._model_defaults = parts.llm.model_config.get_diff_sampling_param()

@@ -59,6 +59,15 @@ class AnswerReader:
 
         **Raises:** EngineError, when the engine gave the request up or its parser failed.
         """
+        try:
+            return self._read(output)
+        except EngineError:
+            raise
+        except Exception as error:
+            # What an engine tells is not checked; an error of ours must not pass for the caller's.
+            raise EngineError("the engine's output could not be read") from error
+
+    def _read(self, output: RequestOutput) -> Delta | None:
         (piece,) = output.outputs
         self._completion_tokens += len(piece.token_ids)
         self._untold += len(piece.token_ids)

@@ -13,6 +13,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from app.catalog import ModelSpec
 from app.engine.base import EngineStartError, ModelCard
+from app.engine.control_tokens import ControlTokens
 from app.engine.fingerprint import fingerprint
 from app.engine.linear_shapes import linear_shapes
 from app.engine.vllm_adapters import VllmAdapterHost
@@ -28,6 +29,7 @@ class Parts:
 
     llm: AsyncLLM
     renderer: OnlineRenderer
+    control_tokens: ControlTokens
     registry: CollectorRegistry
     card: ModelCard
     adapters: VllmAdapterHost | None
@@ -50,7 +52,9 @@ def build(spec: ModelSpec) -> Parts:
         raise EngineStartError(f"model {spec.id}: vLLM cannot serve it: {error}") from error
     adapters = None if spec.lora is None else VllmAdapterHost(llm, spec.lora, shapes)
     try:
-        return Parts(llm, _build_renderer(spec, llm), registry, _card(spec, llm), adapters)
+        renderer = _build_renderer(spec, llm)
+        control_tokens = ControlTokens(llm.renderer.get_tokenizer())
+        return Parts(llm, renderer, control_tokens, registry, _card(spec, llm), adapters)
     except Exception as error:
         # So does a chat template with a model's parsers; the engine process is up by now.
         llm.shutdown(SHUTDOWN_SECONDS)

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from adapters_registry.threads import finish
 from app.engine.base import ChatJob, Delta, ModelCard, Sampling, ToolCall, ToolUse
 from app.errors import (
     CALL_REQUIRED,
@@ -89,7 +90,9 @@ class Conversation:
         # Schemas take milliseconds each, and hold the interpreter's lock for most of that.
         loop = asyncio.get_running_loop()
         async with _TURNS.hold(org_id=cache_salt):
-            return await loop.run_in_executor(_SCHEMAS, self._job, card, cache_salt)
+            work = loop.run_in_executor(_SCHEMAS, self._job, card, cache_salt)
+            # A turn lasts as long as its thread, also where the caller has gone.
+            return await finish(work, lambda: None)
 
     def _job(self, card: ModelCard, cache_salt: str) -> ChatJob:
         self._check(card)
@@ -213,8 +216,7 @@ async def _check_end(conversation: Conversation, last: Delta, calls: int, text: 
     if wanted is None or calls:
         return
     try:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(_SCHEMAS, check_document, text, _schema(wanted))
+        await asyncio.to_thread(check_document, text, _schema(wanted))
     except InvalidDocument as error:
         is_cut = last.finish_reason == "length"
         message = JSON_CUT_OFF if is_cut else f"{JSON_NOT_MATCHING} ({error})"

@@ -1,12 +1,12 @@
 """What inference stands on, as it sees it; each has one implementation in the product."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from adapters_registry.types import AdapterVersion, Lease
 from app.adapters.resolver import ResolvedModel
-from app.engine.base import Usage
+from app.engine.base import ModelCard, Usage
 from app.errors import ApiError
 from app.inference.admission import Reason
 from app.inference.tiers import Tier
@@ -67,3 +67,16 @@ class Observer(Protocol):
     def abandoned(self, model: str, prompt_tokens: int, completion_tokens: int) -> None: ...
 
     def leased(self, lease: Lease) -> None: ...
+
+
+class ImageIntake(Protocol):
+    """Fetches and checks the images of messages (app.inference.images)."""
+
+    async def taken_in(
+        self,
+        messages: Sequence[dict[str, Any]],
+        card: ModelCard,
+        *,
+        org_id: str,
+        field: str = "messages",
+    ) -> list[dict[str, Any]]: ...

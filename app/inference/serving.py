@@ -31,7 +31,8 @@ from app.errors import ApiError, from_domain, invalid_request
 from app.inference.admission import Reason
 from app.inference.context import RequestContext
 from app.inference.ports import AdapterLeases, Admission, Budget, Limits, Observer, Resolver
-from app.inference.tiers import POOLS, PRIORITIES, AskedTier, Tier, wanted
+from app.inference.tiers import PRIORITIES, AskedTier, Tier, wanted
+from app.limits.windows import pool
 
 NO_ROOM = (413, 429)
 """Statuses of a limit that is used up, or too small for the request."""
@@ -251,7 +252,7 @@ class Served:
             self._context.headers.update(self._budget.headers)
 
     def _next_tier_or(self, error: ApiError) -> None:
-        others = [tier for tier in self._tiers if POOLS[tier] != POOLS[self.tier]]
+        others = [tier for tier in self._tiers if pool(tier) != pool(self.tier)]
         if error.status not in NO_ROOM or not others:
             raise error
         self._tiers = others

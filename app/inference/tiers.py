@@ -9,14 +9,6 @@ AskedTier = Literal["auto", "on_demand", "flex", "performance"]
 PRIORITIES: Mapping[Tier, int] = {"performance": 0, "on_demand": 10, "flex": 20, "batch": 30}
 """vLLM runs lower ones first; it does not interrupt what runs, so admission comes before it."""
 
-POOLS: Mapping[Tier, str] = {
-    "performance": "standard",
-    "on_demand": "standard",
-    "flex": "flex",
-    "batch": "batch",
-}
-"""Whose rate limits a tier draws on; what one tier of a pool has used up, the others lack too."""
-
 BEST_FIRST: tuple[Tier, ...] = ("performance", "on_demand", "flex")
 """What `auto` stands for: the best tier whose budget is not used up."""
 

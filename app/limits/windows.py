@@ -26,12 +26,14 @@ class Window(NamedTuple):
         return Addition(self.key, amount, self.limit.dimension.seconds)
 
 
+def pool(tier: str) -> str:
+    """Name the counters of a tier: flex has its own, the others share theirs."""
+    return FLEX if tier == FLEX else "standard"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose budget is charged. `model` is the base model's id, for its adapters too.
-
-    Flex is counted apart; the other tiers share their counters.
-    """
+    """Whose budget is charged. `model` is the base model's id, for its adapters too."""
 
     org_id: str
     model: str
@@ -39,8 +41,7 @@ class Account:
 
     def windows(self, limits: tuple[Limit, ...], now: float) -> list[Window]:
         """Return the window of each limit at this time."""
-        pool = FLEX if self.tier == FLEX else "standard"
-        prefix = f"{self.org_id}/{self.model}/{pool}"
+        prefix = f"{self.org_id}/{self.model}/{pool(self.tier)}"
         phase = zlib.crc32(self.org_id.encode())
         return [_window(limit, prefix, phase % limit.dimension.seconds, now) for limit in limits]
 

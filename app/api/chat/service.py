@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from app.api.chat.completion import (
     CalledFunction,
@@ -28,7 +27,6 @@ from app.api.chat.stream import ChunkEncoder
 from app.engine.base import (
     Delta,
     FinishReason,
-    ModelCard,
     Sampling,
     TokenLogprob,
     ToolCall,
@@ -39,8 +37,9 @@ from app.errors import ApiError
 from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
+from app.inference.ports import ImageIntake
 from app.inference.serving import Inference, Served
-from app.sse import error_event, log_failed
+from app.sse import error_event, log_failed, started
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,6 @@ class _Answering:
     def shows_reasoning(self) -> bool:
         is_hidden = self.request.reasoning_format == "hidden"
         return not is_hidden and self.request.include_reasoning is not False
-
-
-class ImageIntake(Protocol):
-    """Fetches and checks the images of a conversation (app.inference.images)."""
-
-    async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, org_id: str
-    ) -> list[dict[str, Any]]: ...
 
 
 class ChatService:
@@ -99,15 +90,10 @@ class ChatService:
         The caller must close what it gets; that aborts what still runs in the engine.
         **Raises:** ApiError, for all that goes wrong before the first token.
         """
-        frames = self._frames(_answering(context, request))
-        await anext(frames)
-        return frames
+        return await started(self._frames(_answering(context, request)))
 
     async def _frames(self, answering: _Answering) -> AsyncGenerator[bytes, None]:
-        """Yield nothing first: `stream` takes that, so that a started generator is given out.
-
-        Closing one that was never started would not run its cleanup.
-        """
+        """Yield nothing first, once the first token is there."""
         async with (
             self._open(answering) as served,
             aclosing(self._deltas(answering, served)) as deltas,

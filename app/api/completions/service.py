@@ -21,7 +21,7 @@ from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import check_limit, check_logprobs
 from app.inference.serving import Inference, Served
-from app.sse import error_event, log_failed
+from app.sse import error_event, log_failed, started
 
 MOST_AT_ONCE = 8
 SHARE = 4
@@ -65,15 +65,10 @@ class CompletionsService:
         The caller must close what it gets; that aborts what still runs in the engine.
         **Raises:** ApiError, for all that goes wrong before the first token of any choice.
         """
-        frames = self._frames(_answering(context, request))
-        await anext(frames)
-        return frames
+        return await started(self._frames(_answering(context, request)))
 
     async def _frames(self, answering: _Answering) -> AsyncGenerator[bytes, None]:
-        """Yield nothing first: `stream` takes that, so that a started generator is given out.
-
-        Closing one that was never started would not run its cleanup.
-        """
+        """Yield nothing first, once the first token is there."""
         async with (
             self._open(answering) as served,
             aclosing(_deltas(answering, served)) as deltas,

@@ -5,10 +5,10 @@ serves; shapes are made here.
 """
 
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from app.api.responses.assembly import Assembly
 from app.api.responses.events import EventEncoder
@@ -21,8 +21,9 @@ from app.errors import ApiError
 from app.ids import new_id
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
+from app.inference.ports import ImageIntake
 from app.inference.serving import Inference, Served
-from app.sse import log_failed
+from app.sse import log_failed, started
 
 NAMES = FieldNames(
     max_tokens="max_output_tokens",
@@ -31,14 +32,6 @@ NAMES = FieldNames(
     messages="input",
     function="tools.{}",
 )
-
-
-class ImageIntake(Protocol):
-    """Takes the images of messages in (app.inference.images)."""
-
-    async def taken_in(
-        self, messages: Sequence[dict[str, Any]], card: ModelCard, *, org_id: str, field: str
-    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +89,10 @@ class ResponsesService:
         The caller must close what it gets; that aborts what still runs in the engine.
         **Raises:** ApiError, for all that goes wrong before the first token.
         """
-        frames = self._frames(_answering(context, request, wants_metrics))
-        await anext(frames)
-        return frames
+        return await started(self._frames(_answering(context, request, wants_metrics)))
 
     async def _frames(self, answering: _Answering) -> AsyncGenerator[bytes, None]:
-        """Yield nothing first: `stream` takes that, so that a started generator is given out.
-
-        Closing one that was never started would not run its cleanup.
-        """
+        """Yield nothing first, once the first token is there."""
         async with (
             self._open(answering) as served,
             aclosing(self._deltas(answering, served)) as deltas,

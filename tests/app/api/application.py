@@ -1,10 +1,11 @@
-"""One inference resource in an application of its own, and a client that can hang up on it."""
+"""One inference resource in an application of its own; a client that can hang up; any JSON."""
 
 import asyncio
 import json
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import dependencies, error_handlers
@@ -14,6 +15,13 @@ from app.observability.middleware import ObservabilityMiddleware
 from tests.app.inference.stubs import ORG
 
 BODY_LIMIT = 256 * 1024
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+"""Any JSON value, and the numbers that Python's writer lets through besides."""
 
 
 def application(router: APIRouter, **services: object) -> ASGIApp:

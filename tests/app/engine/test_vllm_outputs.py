@@ -178,3 +178,9 @@ def test_an_impossible_token_has_a_number_that_json_can_hold():
     delta = AnswerReader(None, logprobs=0).read(output("a", logprobs=[step]))
     assert delta is not None
     assert delta.logprobs[0].chosen.logprob == -9999.0
+
+
+def test_what_an_engine_tells_wrong_is_its_own_error_and_not_the_callers():
+    step = {7: Logprob(-1.0, rank=1, decoded_token="b")}  # the chosen token is missing
+    with pytest.raises(EngineError, match="could not be read"):
+        AnswerReader(None, logprobs=0).read(output("a", logprobs=[step]))

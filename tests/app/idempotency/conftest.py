@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import select, text
 
 from app.db.engine import Database
-from app.db.tables import FileRow, OrganizationRow
+from app.db.tables import FileRow
 from app.idempotency.claim import Claim
 from app.idempotency.creates import KeyedCreates
 from app.idempotency.request import CreateRequest
 from app.ids import new_id
+from tests.fixtures.databases import add_organization
 
 
 class Resource:
@@ -81,21 +82,14 @@ class Resource:
             return await session.scalar(select(FileRow.id).where(FileRow.id == id))
 
 
-async def organization(database: Database, name: str) -> str:
-    row = OrganizationRow(id=new_id("org"), name=name, created_at=0)
-    async with database.sessions.begin() as session:
-        session.add(row)
-    return row.id
-
-
 @pytest.fixture
 async def mine(database: Database) -> str:
-    return await organization(database, "mine")
+    return await add_organization(database, "mine")
 
 
 @pytest.fixture
 async def theirs(database: Database) -> str:
-    return await organization(database, "theirs")
+    return await add_organization(database, "theirs")
 
 
 @pytest.fixture

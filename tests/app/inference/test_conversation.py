@@ -11,6 +11,7 @@ import pytest
 
 from app.engine.base import ChatJob, Delta, ModelCard, Sampling, ToolCall, ToolUse
 from app.errors import ApiError
+from app.inference import conversation as conversations
 from app.inference.conversation import Conversation, FieldNames, checked
 from tests.app.inference.stubs import CARD, USAGE, answer
 from tests.stopwatch import cpu_time
@@ -342,3 +343,14 @@ async def test_one_organisations_schemas_hold_up_nobody_elses() -> None:
 
     await asyncio.gather(*(ask(heavy, "crowd") for _ in range(8)), ask(light, "other"))
     assert order.index("other") <= 2
+
+
+async def test_who_goes_away_keeps_its_turn_until_its_thread_has_ended() -> None:
+    heavy = conversation(*(function(f"f{n}", parameters=CITY) for n in range(100)))
+    going = [asyncio.ensure_future(heavy.job(CARD, "crowd")) for _ in range(4)]
+    await asyncio.sleep(0)
+    for task in going:
+        task.cancel()
+    await asyncio.gather(*going, return_exceptions=True)
+    assert conversations._TURNS.held == {}
+    assert conversations._SCHEMAS._work_queue.empty()

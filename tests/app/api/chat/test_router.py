@@ -15,18 +15,13 @@ from starlette.types import ASGIApp
 
 from app.api.chat.schemas import ChatCompletionRequest
 from app.engine.base import Delta, EngineDead
-from tests.app.api.application import BODY_LIMIT, Client, hang_up_when
+from tests.app.api.application import BODY_LIMIT, JSON, Client, hang_up_when
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
 from tests.app.api.chat.stubs import Rig
 from tests.app.inference.stubs import ADAPTER_HEADERS, ADAPTER_MODEL, BASE, answer
 
 URL = "/openai/v1/chat/completions"
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
 FIELDS = st.sampled_from(sorted(ChatCompletionRequest.model_fields))
 
 

@@ -13,17 +13,12 @@ from starlette.types import ASGIApp
 
 from app.api.completions.schemas import CompletionRequest
 from app.engine.base import Delta, EngineDead
-from tests.app.api.application import Client, hang_up_when
+from tests.app.api.application import JSON, Client, hang_up_when
 from tests.app.api.completions.stubs import Rig, completion_body, token, told
 from tests.app.inference.stubs import ADAPTER_HEADERS, ADAPTER_MODEL, BASE, answer
 
 URL = "/openai/v1/completions"
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
 FIELDS = st.sampled_from(sorted(CompletionRequest.model_fields))
 
 

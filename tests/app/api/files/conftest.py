@@ -17,10 +17,9 @@ from app.api.files.router import router
 from app.api.files.service import FilesService
 from app.auth.authenticator import Caller
 from app.db.engine import Database
-from app.db.tables import OrganizationRow
 from app.dependencies import caller, files_service
-from app.ids import new_id
 from app.settings import LimitSettings
+from tests.fixtures.databases import add_organization
 
 LIMITS = LimitSettings(upload_bytes=2 << 20, batch_file_bytes=1000)
 
@@ -42,21 +41,14 @@ def files(database: Database, store: DirectoryStore, temp_dir: Path) -> FilesSer
     return FilesService(database.sessions, store, temp_dir, LIMITS, clock=lambda: 1_700_000_000.9)
 
 
-async def _organization(database: Database, name: str) -> str:
-    row = OrganizationRow(id=new_id("org"), name=name, created_at=0)
-    async with database.sessions.begin() as session:
-        session.add(row)
-    return row.id
-
-
 @pytest.fixture
 async def mine(database: Database) -> str:
-    return await _organization(database, "mine")
+    return await add_organization(database, "mine")
 
 
 @pytest.fixture
 async def theirs(database: Database) -> str:
-    return await _organization(database, "theirs")
+    return await add_organization(database, "theirs")
 
 
 @pytest.fixture
