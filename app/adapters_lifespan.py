@@ -35,7 +35,7 @@ class Adapters:
 
 async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitStack) -> Adapters:
     """Open all parts and start their background work; `stack` closes them."""
-    sessions, chat = ground.database.sessions, ground.engines.chat
+    sessions = ground.database.sessions
     cache = await _open_cache(ground, stack)
     registry = _open_registry(ground, cache, stack)
     publisher = AdapterPublisher(sessions, ground.store, cache, registry)
@@ -48,7 +48,7 @@ async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitS
         per_organization=ground.settings.adapters.pins_per_organization,
     )
     service = AdapterService(
-        sessions, _intake(ground), publisher, withdrawals, pins, chat, upload_key
+        sessions, _intake(ground), publisher, withdrawals, pins, ground.engines.running, upload_key
     )
     collectors: list[Collector] = [AdapterCollector(registry)]
     periodic = PeriodicTasks(ground.metrics)
@@ -84,7 +84,7 @@ def _open_registry(ground: Ground, cache: DiskCache, stack: AsyncExitStack) -> A
 
 
 def _hosts(ground: Ground) -> dict[str, AdapterHost]:
-    return {id: host for id, engine in ground.engines.chat.items() if (host := engine.adapters)}
+    return {id: host for id, engine in ground.engines.running.items() if (host := engine.adapters)}
 
 
 def _intake(ground: Ground) -> AdapterIntake:
@@ -126,4 +126,4 @@ def _sync(ground: Ground, publisher: AdapterPublisher, withdrawals: Withdrawals)
         max_bytes=ground.settings.adapters.max_bytes,
     )
     prefix = f"{ground.settings.sync.prefix}/"
-    return BucketSync(ground.database, ground.store, actions, ground.engines.chat, prefix=prefix)
+    return BucketSync(ground.database, ground.store, actions, ground.engines.running, prefix=prefix)

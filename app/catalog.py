@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.tasks import Task
+
 ReasoningEffort = Literal["none", "default", "minimal", "low", "medium", "high", "xhigh"]
-Task = Literal["chat", "embedding", "reranking", "transcription", "speech"]
 
 
 class CatalogError(Exception):
@@ -57,19 +58,84 @@ class ChatSpec(Entry):
     logprobs: bool = True
 
 
+class RerankingSpec(Entry):
+    """How a reranking model is asked.
+
+    A cross-encoder needs nothing. A language model is asked by `template`, a Jinja file that writes
+    `instruction`, the query and a document, and answers with one of the two tokens in `answers`:
+    the one for irrelevant, then the one for relevant.
+    """
+
+    template: Path | None = None
+    instruction: str = "Given a search query, find passages that answer it."
+    answers: tuple[str, str] | None = None
+
+
+class TranscriptionSpec(Entry):
+    """What a speech-to-text model is served with.
+
+    `word_timestamps` false saves the memory of a second copy of the weights, which tells when each
+    word is spoken. `translates` false is for models that cannot translate.
+    """
+
+    word_timestamps: bool = True
+    translates: bool = True
+
+
+class SpeechSpec(Entry):
+    """How a text-to-speech model is run.
+
+    `piper` speaks with every voice in its source directory, or with `voices` of these. `orpheus` is
+    a language model whose tokens `codec`, a SNAC decoder, turns into audio; its `voices` are names
+    that it was trained on.
+    """
+
+    backend: Literal["piper", "orpheus"]
+    voices: tuple[str, ...] = ()
+    codec: str | None = None
+    max_characters: int = Field(4096, ge=1)
+
+    @model_validator(mode="after")
+    def orpheus_has_what_it_needs(self) -> Self:
+        if self.backend == "orpheus" and not (self.codec and self.voices):
+            raise ValueError("the orpheus backend needs codec and voices")
+        return self
+
+
 class ModelSpec(Entry):
-    """One served model. `vllm` holds any vLLM engine argument, by its Python name."""
+    """One served model. `vllm` holds any vLLM engine argument, by its Python name.
+
+    The server starts without an `optional` model that cannot be served. What is about one task
+    stands under the task's name.
+    """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,254}$")
     task: Task
     source: str
     revision: str | None = None
     owned_by: str = "system"
-    context_window: int = Field(ge=1)
-    max_completion_tokens: int = Field(ge=1)
+    optional: bool = False
+    context_window: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
     vllm: dict[str, Any] = Field(default_factory=dict)
     lora: LoraSpec | None = None
     chat: ChatSpec = ChatSpec()
+    reranking: RerankingSpec = RerankingSpec()
+    transcription: TranscriptionSpec = TranscriptionSpec()
+    speech: SpeechSpec | None = None
+
+    @model_validator(mode="after")
+    def blocks_agree_with_the_task(self) -> Self:
+        blocks = {"chat", "reranking", "transcription", "speech"} & self.model_fields_set
+        if strange := sorted(blocks - {self.task}):
+            raise ValueError(f"`{strange[0]}` is not for a model of task {self.task}")
+        if self.task == "speech" and self.speech is None:
+            raise ValueError("a model of task speech needs `speech`")
+        if self.task == "chat" and not (self.context_window and self.max_completion_tokens):
+            raise ValueError(
+                "a model of task chat needs `context_window` and `max_completion_tokens`"
+            )
+        return self
 
     @model_validator(mode="after")
     def lora_flags_stand_under_lora(self) -> Self:
@@ -122,26 +188,38 @@ def load_catalog(path: Path) -> Catalog:
 
 
 def _locate(path: Path, model: ModelSpec) -> ModelSpec:
-    return _locate_template(path, _locate_source(path, model))
+    source = _directory(path, model.source, f"{model.id}.source")
+    located = model.model_copy(update={"source": source})
+    for block in ("chat", "reranking"):
+        located = _locate_template(path, located, block)
+    return _locate_codec(path, located)
 
 
-def _locate_template(path: Path, model: ModelSpec) -> ModelSpec:
-    if model.chat.template is None:
+def _locate_template(path: Path, model: ModelSpec, block: str) -> ModelSpec:
+    spec = getattr(model, block)
+    if spec.template is None:
         return model
-    template = (path.parent / model.chat.template.expanduser()).resolve()
+    template = (path.parent / spec.template.expanduser()).resolve()
     if not template.is_file():
-        raise CatalogError(f"{path}: models.{model.id}.chat.template: no file {template}")
-    chat = model.chat.model_copy(update={"template": template})
-    return model.model_copy(update={"chat": chat})
+        raise CatalogError(f"{path}: models.{model.id}.{block}.template: no file {template}")
+    return model.model_copy(update={block: spec.model_copy(update={"template": template})})
 
 
-def _locate_source(path: Path, model: ModelSpec) -> ModelSpec:
-    if not model.source.startswith((".", "/", "~")):
+def _locate_codec(path: Path, model: ModelSpec) -> ModelSpec:
+    if model.speech is None or model.speech.codec is None:
         return model
-    source = (path.parent / Path(model.source).expanduser()).resolve()
-    if not source.is_dir():
-        raise CatalogError(f"{path}: models.{model.id}.source: no directory {source}")
-    return model.model_copy(update={"source": str(source)})
+    codec = _directory(path, model.speech.codec, f"{model.id}.speech.codec")
+    return model.model_copy(update={"speech": model.speech.model_copy(update={"codec": codec})})
+
+
+def _directory(path: Path, source: str, key: str) -> str:
+    """Return a local directory's absolute path, and a hub id as it is."""
+    if not source.startswith((".", "/", "~")):
+        return source
+    directory = (path.parent / Path(source).expanduser()).resolve()
+    if not directory.is_dir():
+        raise CatalogError(f"{path}: models.{key}: no directory {directory}")
+    return str(directory)
 
 
 def _describe(path: Path, error: ValidationError) -> str:

@@ -29,6 +29,8 @@ from app.engine.base import (
     PromptRefused,
     PromptTooLong,
 )
+from app.engine.pooling import InputFault, InputRefused
+from app.tasks import ABILITIES, Task
 
 ECHO_CHARACTERS = 128
 """Most of a caller's own text that an error repeats."""
@@ -126,6 +128,19 @@ def model_not_found(model: str) -> ApiError:
     return ApiError(404, message, code="model_not_found")
 
 
+def wrong_task(model: str, task: Task) -> ApiError:
+    """400: the model exists and is of another kind."""
+    message = f"The model `{shortened(model, 256)}` does not support {ABILITIES[task]}."
+    return invalid_request(message, param="model")
+
+
+def model_not_started(model: str) -> ApiError:
+    """503: the deployment has the model, but could not start it; the operator's log says why."""
+    model = shortened(model, 256)
+    message = f"The model `{model}` could not be started on this server and is not available."
+    return ApiError(503, message, type="internal_server_error", headers=NO_RETRY)
+
+
 def unknown_url(method: str, path: str) -> ApiError:
     """404: no route has this path."""
     url = shortened(f"{method} {path}", 256)
@@ -175,6 +190,8 @@ def from_domain(
 
     `model` is the public id that the request named, `field` the place of its prompt.
     """
+    if isinstance(error, InputRefused):
+        return _input_refused(error, field)
     if isinstance(error, PromptTooLong):
         message = f"Please reduce the length of the {field} or completion."
         return invalid_request(message, param=field, code="context_length_exceeded")
@@ -182,6 +199,21 @@ def from_domain(
         return invalid_request(shortened(str(error), PROMPT_REFUSAL_CHARACTERS), param=field)
     answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
     return next(answers)(error, model)
+
+
+def _input_refused(error: InputRefused, field: str) -> ApiError:
+    param = f"{field}.{error.index}"
+    message = f"'{param}' : {_INPUT_FAULTS[error.fault]}"
+    code = "context_length_exceeded" if error.fault == "too_long" else None
+    return invalid_request(message, param=param, code=code)
+
+
+_INPUT_FAULTS: dict[InputFault, str] = {
+    "empty": "value must not be empty",
+    "too_long": "value is longer than the model's context window",
+    "unknown_token": "value has a token id that is not in the model's vocabulary",
+    "unreadable": "value cannot be given to this model",
+}
 
 
 def _gone(error: Exception, model: str | None) -> ApiError:

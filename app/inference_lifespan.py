@@ -23,15 +23,15 @@ from app.settings import FetchSettings, Settings
 
 def open_inference(ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack) -> Inference:
     """Open it; `stack` closes what must be closed. **Raises:** PlansError."""
-    chat = ground.engines.chat
+    engines = ground.engines.running
     admission = BoundedAdmission(
-        [engine.card for engine in chat.values()],
+        [engine.card for engine in engines.values()],
         queue=ground.settings.admission.queue,
         reserve=ground.settings.admission.reserve,
     )
     ground.metrics.registry.register(AdmissionCollector(admission))
     ports = Ports(
-        resolver=ModelResolver(chat, ground.database.sessions),
+        resolver=ModelResolver(engines, ground.database.sessions, ground.engines.absent),
         adapters=adapters,
         limits=_open_limits(ground.settings, ground.metrics, stack),
         admission=admission,

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from app.adapters_lifespan import open_adapters
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
 from app.api.files.service import FilesService
-from app.api.health.service import Check, HealthService
+from app.api.health.service import HealthService, Parts
 from app.api.models.service import ModelsService
 from app.api.responses.service import ResponsesService
 from app.auth.authenticator import Authenticator
@@ -32,7 +32,7 @@ from app.db.engine import Database, database_url
 from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
 from app.engine.base import EngineError
-from app.engine.factory import Engines, start_engines
+from app.engine.factory import start_engines
 from app.ground import Ground
 from app.idempotency.sweep import forget_old_keys
 from app.inference_lifespan import open_images, open_inference
@@ -94,11 +94,12 @@ async def _open(
         completions=CompletionsService(inference),
         files=files,
         health=HealthService(
-            _vital(database, engines),
-            {"store": store.check},
+            _parts(ground),
             [metrics.registry, _registry_of(engines.metrics, *adapters.collectors), REGISTRY],
         ),
-        models=ModelsService(engines.chat, adapters.service, started_at=int(time.time())),
+        models=ModelsService(
+            engines.running, engines.absent, adapters.service, started_at=int(time.time())
+        ),
         responses=ResponsesService(inference, images),
     )
 
@@ -150,9 +151,16 @@ def _start_forgetting(ground: Ground, stack: AsyncExitStack) -> None:
     periodic.start("idempotency keys", forget, every_seconds=FORGET_SECONDS)
 
 
-def _vital(database: Database, engines: Engines) -> Mapping[str, Check]:
-    checks: dict[str, Check] = {"database": database.check}
-    return checks | {f"model {id}": engine.check for id, engine in engines.chat.items()}
+def _parts(ground: Ground) -> Parts:
+    optional = {spec.id for spec in ground.catalog.models if spec.optional}
+    checks = {id: engine.check for id, engine in ground.engines.running.items()}
+    return Parts(
+        vital={"database": ground.database.check},
+        useful={"store": ground.store.check},
+        models={id: check for id, check in checks.items() if id not in optional},
+        optional_models={id: check for id, check in checks.items() if id in optional},
+        absent=ground.engines.absent,
+    )
 
 
 def _registry_of(*collectors: Collector) -> CollectorRegistry:

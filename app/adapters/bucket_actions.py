@@ -19,7 +19,7 @@ from app.adapters.names import Alias, is_valid_name
 from app.adapters.publisher import AdapterPublisher, Origin
 from app.adapters.withdrawals import Withdrawals
 from app.db.tables import BucketAdapterRow, FineTuningRow
-from app.engine.base import ChatEngine
+from app.engine.base import Engine
 from app.ids import new_id
 
 
@@ -41,7 +41,7 @@ class BucketAdapter:
     mark: str
     size_bytes: int
     alias: Alias
-    engine: ChatEngine
+    engine: Engine
 
 
 class BucketActions:

@@ -36,7 +36,7 @@ from app.adapters.bucket_repository import Known
 from app.adapters.names import Alias
 from app.db.engine import Database
 from app.db.locks import try_lock
-from app.engine.base import ChatEngine, EngineError
+from app.engine.base import Engine, EngineError
 
 log = structlog.get_logger()
 
@@ -122,7 +122,7 @@ class BucketSync:
         database: Database,
         store: ObjectStore,
         actions: BucketActions,
-        engines: Mapping[str, ChatEngine],
+        engines: Mapping[str, Engine],
         *,
         prefix: str,
         clock: Callable[[], float] = time.monotonic,

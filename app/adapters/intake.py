@@ -16,7 +16,7 @@ from adapters_registry.store import ObjectStore
 from adapters_registry.threads import finish
 from adapters_registry.types import Artifact
 from adapters_registry.validation import canonicalise
-from app.engine.base import ChatEngine
+from app.engine.base import Engine
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class AdapterIntake:
         self._rooms = asyncio.Semaphore(MAX_ROOMS)
 
     @asynccontextmanager
-    async def unzipped(self, key: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
+    async def unzipped(self, key: str, engine: Engine) -> AsyncIterator[Artifact]:
         """Unpack and check the ZIP under a key.
 
         **Raises:** InvalidAdapter, StoreError, AdapterCapacityExceeded where the disk is full.
@@ -61,7 +61,7 @@ class AdapterIntake:
             yield artifact
 
     @asynccontextmanager
-    async def copied(self, prefix: str, engine: ChatEngine) -> AsyncIterator[Artifact]:
+    async def copied(self, prefix: str, engine: Engine) -> AsyncIterator[Artifact]:
         """Copy and check the two files under a prefix, whose sizes the caller has bounded.
 
         **Raises:** as `unzipped`.
@@ -74,7 +74,7 @@ class AdapterIntake:
                 artifact = await self._checked(directory, engine)
             yield artifact
 
-    async def _checked(self, directory: Path, engine: ChatEngine) -> Artifact:
+    async def _checked(self, directory: Path, engine: Engine) -> Artifact:
         host, base_model = engine.adapters, engine.card.id
         assert host is not None, "a model that takes adapters"
         return await _in_thread(

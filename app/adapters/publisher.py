@@ -20,15 +20,11 @@ from adapters_registry.types import Artifact
 from app.adapters import repository
 from app.adapters.names import Alias, fine_tuned_model
 from app.db.tables import FineTuningRow
-from app.engine.base import ChatEngine, ChatJob, EngineError, Run, Sampling
+from app.engine.base import Engine, EngineError, Run
 from app.idempotency.claim import NO_CLAIM, Claim
 from app.ids import new_id
 
 log = structlog.get_logger()
-
-CANARY = ({"role": "user", "content": "Hello"},)
-CANARY_SALT = "canary"
-CANARY_TOKENS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ class AdapterPublisher:
         self,
         alias: Alias,
         artifact: Artifact,
-        engine: ChatEngine,
+        engine: Engine,
         origin: Origin,
         claim: Claim = NO_CLAIM,
     ) -> FineTuningRow:
@@ -134,14 +130,11 @@ class AdapterPublisher:
         async with self._sessions.begin() as session:
             await claim.record(session, row.id)
 
-    async def _try(self, artifact: Artifact, engine: ChatEngine) -> None:
+    async def _try(self, artifact: Artifact, engine: Engine) -> None:
         pin = await self._cache.add(artifact)
         try:
             async with self._registry.lease(artifact.version) as lease:
-                sampling = Sampling(temperature=0, max_tokens=CANARY_TOKENS)
-                prompt = await engine.prepare(ChatJob(CANARY, sampling, CANARY_SALT))
-                async for _ in engine.generate(prompt, Run(new_id("req"), lease.adapter)):
-                    pass
+                await engine.probe(Run(new_id("req"), lease.adapter))
         except AdapterLoadFailed as error:
             message = f"The engine could not load this adapter for {engine.card.id}."
             raise InvalidAdapter("load_failed", message, param="file") from error

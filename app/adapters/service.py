@@ -17,7 +17,7 @@ from app.adapters.pins import Pins, Warmth
 from app.adapters.publisher import AdapterPublisher, Origin
 from app.adapters.withdrawals import Withdrawals
 from app.db.tables import BucketAdapterRow, FineTuningRow
-from app.engine.base import ChatEngine
+from app.engine.base import Engine
 from app.errors import ApiError, invalid_request, model_not_found, not_found, overloaded
 from app.idempotency.claim import Claim
 from app.idempotency.creates import KeyedCreates
@@ -54,7 +54,7 @@ class AdapterService:
         publisher: AdapterPublisher,
         withdrawals: Withdrawals,
         pins: Pins,
-        engines: Mapping[str, ChatEngine],
+        engines: Mapping[str, Engine],
         upload_key: UploadKey,
     ) -> None:
         self._sessions = sessions
@@ -94,7 +94,7 @@ class AdapterService:
         )
 
     async def _register(
-        self, alias: Alias, engine: ChatEngine, input_file_id: str, claim: Claim
+        self, alias: Alias, engine: Engine, input_file_id: str, claim: Claim
     ) -> Version:
         org_id, origin = alias.org_id, Origin(input_file_id=input_file_id)
         key = await self._upload_key(org_id, input_file_id)
@@ -117,7 +117,7 @@ class AdapterService:
                 raise overloaded(message, retry_after_seconds=10) from None
             yield
 
-    def _lora_engine(self, base_model: str) -> ChatEngine:
+    def _lora_engine(self, base_model: str) -> Engine:
         engine = self._engines.get(base_model)
         if engine is None or engine.adapters is None:
             bases = sorted(id for id, known in self._engines.items() if known.adapters)

@@ -10,11 +10,12 @@ EngineError
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from adapters_registry.host import AdapterHost
 from adapters_registry.types import LoadedAdapter
+from app.tasks import Task
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -150,6 +151,10 @@ class Run:
     adapter: LoadedAdapter | None = None
     priority: int = 0
 
+    def part(self, number: int) -> "Run":
+        """Return the run of one of several prompts that are run for one request."""
+        return replace(self, request_id=f"{self.request_id}-{number}")
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -230,18 +235,31 @@ class ModelCard:
     tells_logprobs: bool = True
     reasons: bool = False
     reasoning_efforts: Sequence[str] = ()
+    task: Task = "chat"
 
 
-class ChatEngine(Protocol):
-    """One base chat model, with its adapters."""
+class Engine(Protocol):
+    """One base model of any kind, with its adapters."""
 
     @property
     def card(self) -> ModelCard: ...
 
     @property
     def adapters(self) -> AdapterHost | None:
-        """Where adapters of this model live, or None when the catalog enables no LoRA."""
+        """Where adapters of this model live, or None where it can have none."""
         ...
+
+    async def probe(self, run: Run) -> None:
+        """Have an adapter do a little work, to know that it can. **Raises:** EngineError."""
+        ...
+
+    async def check(self) -> None:
+        """Return when the engine is alive. **Raises:** EngineDead."""
+        ...
+
+
+class ChatEngine(Engine, Protocol):
+    """One base chat model."""
 
     async def prepare(self, job: Job) -> Prompt:
         """Render and tokenize a job; takes nothing from the engine yet.
@@ -255,8 +273,4 @@ class ChatEngine(Protocol):
 
         **Raises:** EngineError, before the first delta where the cause is the request.
         """
-        ...
-
-    async def check(self) -> None:
-        """Return when the engine is alive. **Raises:** EngineDead."""
         ...

@@ -13,9 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
+
 from app.catalog import Catalog, ModelSpec
-from app.engine.base import ChatEngine, EngineStartError
+from app.engine.base import Engine, EngineStartError
 from app.engine.metrics import EngineMetrics
+
+log = structlog.get_logger()
+
+IMPLEMENTATIONS: Mapping[str, tuple[str, str]] = {
+    "chat": ("app.engine.vllm_chat", "VllmChatEngine"),
+    "embedding": ("app.engine.vllm_pooling", "VllmPoolingEngine"),
+    "reranking": ("app.engine.vllm_pooling", "VllmPoolingEngine"),
+    "transcription": ("app.engine.vllm_transcription", "VllmTranscriptionEngine"),
+    "piper": ("app.engine.piper", "PiperEngine"),
+    "orpheus": ("app.engine.orpheus", "OrpheusEngine"),
+}
+"""Module and class of each task; of a speech model's, by its backend."""
 
 # What vLLM and its libraries read from the environment only. An operator's own value wins.
 VLLM_ENVIRONMENT: Mapping[str, str] = {
@@ -28,50 +42,71 @@ VLLM_ENVIRONMENT: Mapping[str, str] = {
 }
 
 
-class RunningEngine(ChatEngine, Protocol):
-    """A chat engine that can be ended."""
+class RunningEngine(Engine, Protocol):
+    """An engine that can be ended."""
 
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """All running engines. `metrics` is a Prometheus collector over every one of them."""
+    """All running engines, by model. `metrics` is a Prometheus collector over every one of them.
 
-    chat: Mapping[str, RunningEngine]
+    `absent` are the ids of optional models that could not be started.
+    """
+
+    running: Mapping[str, RunningEngine]
     metrics: EngineMetrics
+    absent: Mapping[str, ModelSpec]
 
     async def close(self) -> None:
         """End every engine process."""
-        await asyncio.gather(*(engine.close() for engine in self.chat.values()))
+        await asyncio.gather(*(engine.close() for engine in self.running.values()))
 
 
 async def start_engines(catalog: Catalog) -> Engines:
     """Start every model of the catalog, all at once; takes as long as the slowest.
 
-    Cancelling ends the engines that are already up. **Raises:** EngineStartError, when one cannot
-    be served; the others are ended first.
+    Cancelling ends the engines that are already up. **Raises:** EngineStartError, when one that is
+    not optional cannot be served; the others are ended first.
     """
-    for spec in catalog.models:
-        if spec.task != "chat":
-            raise EngineStartError(f"model {spec.id}: task {spec.task} is not served yet")
     _prepare_environment(catalog)
     metrics = EngineMetrics()
-    starting = [asyncio.create_task(_start_chat(spec, metrics)) for spec in catalog.models]
+    starting = [asyncio.create_task(_start_or_do_without(spec, metrics)) for spec in catalog.models]
     try:
         done, _ = await asyncio.wait(starting, return_when=asyncio.FIRST_EXCEPTION)
-        # Raises what stopped the wait; without an error all are done.
-        engines = {engine.card.id: engine for engine in (task.result() for task in done)}
-        _spare_the_garbage_collector()
-        return Engines({spec.id: engines[spec.id] for spec in catalog.models}, metrics)
+        for task in done:
+            task.result()  # raises what stopped the wait; without an error all are done
     except (EngineStartError, asyncio.CancelledError):
         await _end(starting)
         raise
+    _spare_the_garbage_collector()
+    outcomes = [(spec, task.result()) for spec, task in zip(catalog.models, starting, strict=True)]
+    return Engines(
+        {spec.id: engine for spec, engine in outcomes if engine is not None},
+        metrics,
+        {spec.id: spec for spec, engine in outcomes if engine is None},
+    )
 
 
-async def _start_chat(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine:
-    vllm_chat = await asyncio.to_thread(importlib.import_module, "app.engine.vllm_chat")
-    engine: RunningEngine = await vllm_chat.VllmChatEngine.start(spec, metrics)
+async def _start_or_do_without(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine | None:
+    try:
+        return await _start(spec, metrics)
+    except EngineStartError as error:
+        if not spec.optional:
+            raise
+        log.error("optional model not started", model=spec.id, reason=str(error))
+        return None
+
+
+async def _start(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine:
+    module, name = IMPLEMENTATIONS[spec.speech.backend if spec.speech else spec.task]
+    try:
+        implementation = await asyncio.to_thread(importlib.import_module, module)
+    except ImportError as error:
+        message = f"model {spec.id}: its backend is not installed: {error}"
+        raise EngineStartError(message) from error
+    engine: RunningEngine = await getattr(implementation, name).start(spec, metrics)
     return engine
 
 
@@ -86,11 +121,11 @@ def _spare_the_garbage_collector() -> None:
     gc.freeze()
 
 
-async def _end(starting: list[asyncio.Task[RunningEngine]]) -> None:
+async def _end(starting: list[asyncio.Task[RunningEngine | None]]) -> None:
     for task in starting:
         task.cancel()
     outcomes = await asyncio.gather(*starting, return_exceptions=True)
-    running = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+    running = [each for each in outcomes if each and not isinstance(each, BaseException)]
     await asyncio.gather(*(engine.close() for engine in running))
 
 

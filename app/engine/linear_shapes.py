@@ -8,9 +8,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters_registry.types import LinearShapes
+from app.tasks import Task
 
 
-def linear_shapes(source: str, revision: str | None = None) -> LinearShapes:
+def linear_shapes(source: str, revision: str | None = None, task: Task = "chat") -> LinearShapes:
     """Return name -> (in_features, out_features) of every linear layer of the decoder.
 
     Names are those of the causal language model (`model.layers.0.self_attn.q_proj`), as PEFT

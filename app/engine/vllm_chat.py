@@ -1,7 +1,7 @@
 """A chat model on vLLM: owns one AsyncLLM from start to shutdown and streams answers out of it.
 
 vLLM's renderer turns messages into tokens and AsyncLLM.generate turns those into text; vLLM's HTTP
-layer is not used. Starting and shutting down an engine block for seconds, so both run in threads.
+layer is not used.
 """
 
 import asyncio
@@ -28,13 +28,15 @@ from app.engine.base import (
     Prompt,
     PromptRefused,
     Run,
+    Sampling,
     TextJob,
 )
+from app.engine.chat_parts import ChatParts, check_parsers, furnish
 from app.engine.control_tokens import Hidden, unescaped
 from app.engine.metrics import EngineMetrics
 from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_outputs import AnswerReader, ParsedBy
-from app.engine.vllm_start import SHUTDOWN_SECONDS, Parts, build, discard
+from app.engine.vllm_start import Running, ended, started
 from app.engine.vllm_translation import (
     REFUSED,
     TEXT_REFUSED,
@@ -46,6 +48,10 @@ from app.engine.vllm_translation import (
     room,
     sampling_params,
     text_request,
+)
+
+PROBE = ChatJob(
+    ({"role": "user", "content": "Hello"},), Sampling(temperature=0, max_tokens=4), "probe"
 )
 
 
@@ -65,32 +71,25 @@ class VllmPrompt:
 class VllmChatEngine:
     """Implements app.engine.base.ChatEngine. Made by `start`, ended by `close`."""
 
-    def __init__(self, parts: Parts, metrics: EngineMetrics) -> None:
-        self._llm = parts.llm
+    def __init__(self, running: Running, parts: ChatParts, metrics: EngineMetrics) -> None:
+        self._running = running
+        self._llm = running.llm
         self._renderer = parts.renderer
-        self._tokenizer = parts.llm.renderer.get_tokenizer()
+        self._tokenizer = running.llm.renderer.get_tokenizer()
         self._control_tokens = parts.control_tokens
-        self._registry = parts.registry
         self._metrics = metrics
-        self._model_defaults = parts.llm.model_config.get_diff_sampling_param()
+        self._model_defaults = running.llm.model_config.get_diff_sampling_param()
         self._card = parts.card
-        self._adapters = parts.adapters
 
     @classmethod
     async def start(cls, spec: ModelSpec, metrics: EngineMetrics) -> Self:
-        """Build the engine of one catalog entry; takes tens of seconds.
+        """Start the engine of one catalog entry; takes tens of seconds.
 
-        Cancelling waits until the engine process is up and ended again, so none is left behind.
         **Raises:** EngineStartError, naming the model.
         """
-        building = asyncio.create_task(asyncio.to_thread(build, spec))
-        try:
-            parts = await asyncio.shield(building)
-        except asyncio.CancelledError:
-            await discard(building)
-            raise
-        metrics.add(parts.registry)
-        return cls(parts, metrics)
+        check_parsers(spec)
+        running, parts = await started(spec, metrics, furnish)
+        return cls(running, parts, metrics)
 
     @property
     def card(self) -> ModelCard:
@@ -98,7 +97,7 @@ class VllmChatEngine:
 
     @property
     def adapters(self) -> AdapterHost | None:
-        return self._adapters
+        return self._running.adapters
 
     async def prepare(self, job: Job) -> VllmPrompt:
         """Render and tokenize a job; takes nothing from the engine yet.
@@ -137,10 +136,14 @@ class VllmChatEngine:
         except EngineDeadError as error:
             raise EngineDead("the engine process has died") from error
 
+    async def probe(self, run: Run) -> None:
+        """Generate a few tokens. **Raises:** EngineError."""
+        async for _ in self.generate(await self.prepare(PROBE), run):
+            pass
+
     async def close(self) -> None:
-        """End the engine process and free its shared memory; running requests are lost."""
-        self._metrics.remove(self._registry)
-        await asyncio.to_thread(self._llm.shutdown, SHUTDOWN_SECONDS)
+        """End the engine process; running requests are lost."""
+        await ended(self._running, self._metrics)
 
     async def _prepare_text(self, job: TextJob) -> VllmPrompt:
         check_text(job, self._llm.model_config.get_vocab_size())

@@ -1,47 +1,105 @@
-"""From a catalog entry to a running vLLM engine with all that stands round it; blocks for long."""
+"""From a catalog entry to a running AsyncLLM, of whatever task, and to the end of it again.
+
+Starting and shutting down block for seconds, so both run in threads; an engine that is up when its
+start has been cancelled is ended before the cancellation goes on.
+"""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import vllm
 from prometheus_client import CollectorRegistry
-from vllm.parser import ParserManager
-from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from app.catalog import ModelSpec
 from app.engine.base import EngineStartError, ModelCard
-from app.engine.control_tokens import ControlTokens
 from app.engine.fingerprint import fingerprint
 from app.engine.linear_shapes import linear_shapes
+from app.engine.metrics import EngineMetrics
 from app.engine.vllm_adapters import VllmAdapterHost
 from app.engine.vllm_args import build_engine_args, engine_arguments
 from app.engine.vllm_metrics import stat_logger
 
 SHUTDOWN_SECONDS = 10.0
 
+P = TypeVar("P")
+
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """A running engine: its process, its renderer, its metrics and what is told of it."""
+class Running:
+    """An engine process that is up, its metrics, and where its adapters live."""
 
     llm: AsyncLLM
-    renderer: OnlineRenderer
-    control_tokens: ControlTokens
     registry: CollectorRegistry
-    card: ModelCard
     adapters: VllmAdapterHost | None
 
+    def shutdown(self) -> None:
+        """End the process and free its shared memory. Blocks."""
+        self.llm.shutdown(SHUTDOWN_SECONDS)
 
-def build(spec: ModelSpec) -> Parts:
-    """Start the engine of one entry. **Raises:** EngineStartError, naming the model."""
+
+async def started(
+    spec: ModelSpec, metrics: EngineMetrics, furnish: Callable[[ModelSpec, Running], P]
+) -> tuple[Running, P]:
+    """Start the engine of one entry, and make with `furnish` what stands round it.
+
+    Takes tens of seconds; `furnish` runs in the same thread. Cancelling waits until the process is
+    up and ended again, so none is left behind. **Raises:** EngineStartError, naming the model.
+    """
+    building = asyncio.create_task(asyncio.to_thread(_build, spec, furnish))
+    try:
+        running, parts = await asyncio.shield(building)
+    except asyncio.CancelledError:
+        await _discard(building)
+        raise
+    metrics.add(running.registry)
+    return running, parts
+
+
+async def ended(running: Running, metrics: EngineMetrics) -> None:
+    """End the engine process; running requests are lost."""
+    metrics.remove(running.registry)
+    await asyncio.to_thread(running.shutdown)
+
+
+def card(spec: ModelSpec, llm: AsyncLLM, **abilities: Any) -> ModelCard:
+    """Return what is told of a model that vLLM runs; `abilities` are further fields of a card."""
+    window = spec.context_window or llm.model_config.max_model_len
+    cache = llm.vllm_config.cache_config.kv_cache_size_tokens
+    return ModelCard(
+        id=spec.id,
+        owned_by=spec.owned_by,
+        context_window=window,
+        max_completion_tokens=min(spec.max_completion_tokens or window, window),
+        fingerprint=fingerprint(
+            spec.source, spec.revision, vllm.__version__, _answering_arguments(spec)
+        ),
+        max_running=llm.vllm_config.scheduler_config.max_num_seqs,
+        cache_tokens=cache or window,
+        task=spec.task,
+        **abilities,
+    )
+
+
+def _build(spec: ModelSpec, furnish: Callable[[ModelSpec, Running], P]) -> tuple[Running, P]:
+    running = _start(spec)
+    try:
+        return running, furnish(spec, running)
+    except Exception as error:
+        # Templates, parsers and tokenizers are the model's: any error may come out of them.
+        running.shutdown()
+        message = f"model {spec.id}: what its catalog entry names cannot be used: {error}"
+        raise EngineStartError(message) from error
+
+
+def _start(spec: ModelSpec) -> Running:
     registry = CollectorRegistry()
     args = build_engine_args(spec)
-    _check_parsers(spec)
     try:
-        shapes = linear_shapes(spec.source, spec.revision) if spec.lora else {}
+        shapes = linear_shapes(spec.source, spec.revision, spec.task) if spec.lora else {}
         llm = AsyncLLM.from_engine_args(
             args,
             usage_context=UsageContext.ENGINE_CONTEXT,
@@ -51,79 +109,21 @@ def build(spec: ModelSpec) -> Parts:
         # Starting runs all of vLLM's and the model's loading code: any error may come out of it.
         raise EngineStartError(f"model {spec.id}: vLLM cannot serve it: {error}") from error
     adapters = None if spec.lora is None else VllmAdapterHost(llm, spec.lora, shapes)
+    return Running(llm, registry, adapters)
+
+
+async def _discard(building: asyncio.Task[tuple[Running, P]]) -> None:
+    """Wait for a start that nobody wants any more, and end what it has brought up."""
     try:
-        renderer = _build_renderer(spec, llm)
-        control_tokens = ControlTokens(llm.renderer.get_tokenizer())
-        return Parts(llm, renderer, control_tokens, registry, _card(spec, llm), adapters)
-    except Exception as error:
-        # So does a chat template with a model's parsers; the engine process is up by now.
-        llm.shutdown(SHUTDOWN_SECONDS)
-        message = f"model {spec.id}: its template and parsers (chat) cannot be used: {error}"
-        raise EngineStartError(message) from error
-
-
-def _check_parsers(spec: ModelSpec) -> None:
-    """Refuse names that vLLM does not know before an engine has been started for nothing."""
-    tool_parser, reasoning_parser = spec.chat.tool_parser, spec.chat.reasoning_parser
-    try:
-        ParserManager.get_parser(tool_parser, reasoning_parser, enable_auto_tools=True)
-    except (TypeError, KeyError) as error:
-        raise EngineStartError(f"model {spec.id}: chat: {error}") from error
-
-
-async def discard(building: asyncio.Task[Parts]) -> None:
-    """Wait for a build that nobody wants any more, and end what it has started."""
-    try:
-        parts = await building
+        running, _ = await building
     except EngineStartError:
         return
-    await asyncio.to_thread(parts.llm.shutdown, SHUTDOWN_SECONDS)
-
-
-def _build_renderer(spec: ModelSpec, llm: AsyncLLM) -> OnlineRenderer:
-    template = spec.chat.template
-    renderer = OnlineRenderer(
-        model_config=llm.model_config,
-        renderer=llm.renderer,
-        request_logger=None,
-        chat_template=None if template is None else template.read_text(),
-        chat_template_content_format="auto",
-        enable_auto_tools=spec.chat.tool_parser is not None,
-        tool_parser=spec.chat.tool_parser,
-        reasoning_parser=spec.chat.reasoning_parser,
-        exclude_tools_when_tool_choice_none=True,
-    )
-    renderer.warmup()
-    return renderer
-
-
-def _card(spec: ModelSpec, llm: AsyncLLM) -> ModelCard:
-    return ModelCard(
-        id=spec.id,
-        owned_by=spec.owned_by,
-        context_window=spec.context_window,
-        max_completion_tokens=min(spec.max_completion_tokens, spec.context_window),
-        fingerprint=fingerprint(
-            spec.source, spec.revision, vllm.__version__, _answering_arguments(spec)
-        ),
-        max_running=llm.vllm_config.scheduler_config.max_num_seqs,
-        cache_tokens=llm.vllm_config.cache_config.kv_cache_size_tokens or spec.context_window,
-        takes_tools=spec.chat.tool_parser is not None,
-        takes_images=_takes_images(llm),
-        tells_logprobs=spec.chat.logprobs,
-        reasons=spec.chat.reasoning_parser is not None,
-        reasoning_efforts=spec.chat.reasoning_efforts,
-    )
+    await asyncio.to_thread(running.shutdown)
 
 
 def _answering_arguments(spec: ModelSpec) -> dict[str, Any]:
     """Return what answers depend on; a template is known by its text, not by its place."""
-    template = None if spec.chat.template is None else spec.chat.template.read_text()
-    return {**engine_arguments(spec), "chat_template": template}
-
-
-def _takes_images(llm: AsyncLLM) -> bool:
-    if not llm.model_config.supports_multimodal_inputs:
-        return False
-    limits = llm.renderer.get_mm_processor().info.allowed_mm_limits
-    return bool(limits.get("image", 0))
+    templates = {"chat": spec.chat.template, "reranking": spec.reranking.template}
+    template = templates.get(spec.task)
+    text = None if template is None else template.read_text()
+    return {**engine_arguments(spec), "chat_template": text}

@@ -1,38 +1,28 @@
-"""One request's life at a model, whatever its wire shape: chat, responses and legacy completions.
+"""One request's life at a model, whatever its kind and wire shape.
 
-Owns the order of things: resolve the model, count the request, render, reserve tokens, admit, lease
-the adapter, generate, settle. Admission and lease live exactly as long as a generation, and the
-budget is settled once, however the request ends.
+Owns the order of things: resolve the model, count the request, prepare, reserve, admit, lease the
+adapter, run, settle. Admission and lease live exactly as long as a run, and the budget is settled
+once, however the request ends. What a run is stands in the subclasses of `Served`, one a task.
 """
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, TypeVar
 
 from adapters_registry.errors import AdapterCapacityExceeded, RegistryError
 from adapters_registry.types import Lease, LoadedAdapter
 from app.adapters.resolver import ResolvedModel
-from app.engine.base import (
-    AnswerUnreadable,
-    Delta,
-    EngineDead,
-    EngineError,
-    EngineOverloaded,
-    Job,
-    ModelCard,
-    Prompt,
-    Run,
-)
-from app.engine.job_text import estimated_tokens
-from app.errors import ApiError, from_domain, invalid_request
+from app.engine.base import EngineError, EngineOverloaded, ModelCard, Run
+from app.errors import ApiError, from_domain, invalid_request, wrong_task
 from app.inference.admission import Reason
 from app.inference.context import RequestContext
 from app.inference.ports import AdapterLeases, Admission, Budget, Limits, Observer, Resolver
 from app.inference.tiers import PRIORITIES, AskedTier, Tier, wanted
 from app.limits.windows import pool
+from app.tasks import Task
 
 NO_ROOM = (413, 429)
 """Statuses of a limit that is used up, or too small for the request."""
@@ -50,64 +40,34 @@ class Ports:
     salt: Callable[[str], str]
 
 
-class Inference:
-    """Opens models to requests."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is served: who asks for which model, since when, and at which tiers, best first.
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    `field` is where the caller wrote what the model is given; errors name it.
+    """
 
-    @asynccontextmanager
-    async def open(
-        self,
-        context: RequestContext,
-        model: str,
-        tier: AskedTier | None,
-        *,
-        field: str = "messages",
-    ) -> AsyncIterator["Served"]:
-        """Have a model to ask until the block ends; the request counts from here.
-
-        `field` is where the caller wrote the prompt; errors name it.
-        **Raises:** ApiError: the model is unknown, the tier not the caller's, a limit is reached.
-        """
-        started = time.perf_counter()
-        resolved = await self._ports.resolver.resolve(context.caller.org_id, model)
-        tiers = self._tiers(context, tier)
-        served = Served(self._ports, context, resolved, tiers, started, field)
-        self._ports.admission.check(served.card.id, served.tier)
-        await served.count()
-        try:
-            yield served
-        finally:
-            await served.settle()
-
-    def _tiers(self, context: RequestContext, asked: AskedTier | None) -> list[Tier]:
-        plan = context.caller.plan
-        tiers = [tier for tier in wanted(asked) if self._ports.limits.allows(plan, tier)]
-        if not tiers:
-            message = f"The service tier `{asked or 'on_demand'}` is not available on your plan."
-            raise invalid_request(message, param="service_tier", code="not_available_for_plan")
-        return tiers
+    context: RequestContext
+    model: ResolvedModel
+    tiers: list[Tier]
+    started: float
+    field: str
 
 
 class Served:
-    """A model, opened to one request. `tiers` are those left to try, the first is in use."""
+    """A model, opened to one request."""
 
-    def __init__(
-        self,
-        ports: Ports,
-        context: RequestContext,
-        model: ResolvedModel,
-        tiers: list[Tier],
-        started: float,
-        field: str,
-    ) -> None:
+    task: ClassVar[Task]
+    field: ClassVar[str]
+    """Where callers write what the model is given, if a resource does not call it otherwise."""
+
+    def __init__(self, ports: Ports, request: Request) -> None:
         self._ports = ports
-        self._context = context
-        self._model = model
-        self._tiers = tiers
-        self._started = started
-        self._field = field
+        self._context = request.context
+        self._model = request.model
+        self._tiers = request.tiers
+        self._started = request.started
+        self._field = request.field
         self._budget: Budget | None = None
         self._runs = 0
         self._used_tokens = 0
@@ -123,7 +83,7 @@ class Served:
 
     @property
     def tier(self) -> Tier:
-        """The tier that the request is served at."""
+        """The tier that the request is served at: of those left to try, the first."""
         return self._tiers[0]
 
     @property
@@ -147,25 +107,40 @@ class Served:
             except ApiError as error:
                 self._next_tier_or(error)
 
-    async def prepare(self, job: Job) -> Prompt:
-        """Render a job and reserve its tokens; once in a request. **Raises:** ApiError."""
-        (prompt,) = await self.prepare_all([job])
-        return prompt
+    async def reserve(self, tokens: int) -> None:
+        """Take tokens from the limits, once in a request. **Raises:** ApiError 413, 429."""
+        await self._reserve(lambda budget: budget.reserve_tokens(tokens))
 
-    async def prepare_all(self, jobs: Sequence[Job]) -> list[Prompt]:
-        """Render several jobs and reserve their tokens together. **Raises:** ApiError."""
-        prompts = [await self._render(job) for job in jobs]
-        tokens = sum(map(_most_tokens, jobs, prompts))
+    async def reserve_seconds(self, seconds: float) -> None:
+        """Take seconds of audio from the limits, for good. **Raises:** ApiError 413, 429."""
+        await self._reserve(lambda budget: budget.reserve_seconds(seconds))
+
+    async def _reserve(self, take: Callable[[Budget], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._reserve(tokens)
-                return prompts
+                await self._take(take)
+                return
             except ApiError as error:
                 self._next_tier_or(error)
                 await self.count()
 
-    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        """Yield the engine's deltas, the last one always with its outcome. To be closed.
+    async def settle(self) -> None:
+        """Give back what was reserved and not used; with the budget's last state in the headers."""
+        if self._budget is not None:
+            await self._budget.settle(tokens=self._used_tokens)
+            self._context.headers.update(self._budget.headers)
+
+    @contextmanager
+    def preparing(self, tokens: int) -> Iterator[None]:
+        """Hold a place while about so many tokens are prepared. **Raises:** ApiError."""
+        # A prompt of more is refused by the engine, and no reason to try again later.
+        tokens = min(tokens, self.card.context_window)
+        with self._in_words(), self._ports.admission.rendering(self.card.id, self.tier, tokens):
+            yield
+
+    @asynccontextmanager
+    async def running(self, tokens: int) -> AsyncIterator[Run]:
+        """Hold a place in the engine for a prompt of so many tokens, and the adapter's weights.
 
         **Raises:** ApiError, and nothing else that an engine or the registry raises.
         """
@@ -174,58 +149,8 @@ class Served:
         with self._in_words():
             async with AsyncExitStack() as stack:
                 enter = self._ports.admission.enter
-                stack.enter_context(enter(self.card.id, self.tier, prompt.tokens))
-                adapter = await self._adapter(stack)
-                run = Run(run_id, adapter, PRIORITIES[self.tier])
-                # The engine's contract lets its iterator be closed, which AsyncIterator cannot say.
-                deltas = self._model.engine.generate(prompt, run)
-                closing = aclosing(cast(AsyncGenerator[Delta, None], deltas))
-                metered = self._metered(prompt, await stack.enter_async_context(closing))
-                # Closed here: left to the garbage collector, it would count after the settlement.
-                async for delta in await stack.enter_async_context(aclosing(metered)):
-                    yield delta
-
-    async def settle(self) -> None:
-        """Give back what was reserved and not used; with the budget's last state in the headers."""
-        if self._budget is not None:
-            await self._budget.settle(tokens=self._used_tokens)
-            self._context.headers.update(self._budget.headers)
-
-    async def _render(self, job: Job) -> Prompt:
-        rendering = self._ports.admission.rendering
-        # A prompt of more is refused by the engine, and no reason to try again later.
-        tokens = min(estimated_tokens(job), self.card.context_window)
-        with self._in_words(), rendering(self.card.id, self.tier, tokens):
-            return await self._model.engine.prepare(job)
-
-    async def _metered(
-        self, prompt: Prompt, deltas: AsyncGenerator[Delta, None]
-    ) -> AsyncGenerator[Delta, None]:
-        label, observer, tokens = self.card.id, self._ports.observer, 0
-        awaited, finished, failed = True, False, False
-        try:
-            async for delta in deltas:
-                tokens += delta.tokens
-                if awaited:
-                    observer.first_token(label, self._first_token_seconds(delta))
-                    awaited = False
-                if (usage := delta.usage) is not None and delta.finish_reason is not None:
-                    finished = True
-                    observer.generated(label, usage)
-                    prompt_tokens = usage.prompt_tokens - usage.cached_tokens
-                    self._used_tokens += prompt_tokens + usage.completion_tokens
-                    yield delta
-                    return
-                yield delta
-            raise EngineDead("the engine stopped without an outcome")
-        except EngineError as error:
-            failed = not isinstance(error, AnswerUnreadable)
-            raise
-        finally:
-            if not finished:
-                observer.abandoned(label, prompt.tokens, tokens)
-                # What the server fails at is not charged.
-                self._used_tokens += 0 if failed else prompt.tokens + tokens
+                stack.enter_context(enter(self.card.id, self.tier, tokens))
+                yield Run(run_id, await self._adapter(stack), PRIORITIES[self.tier])
 
     async def _adapter(self, stack: AsyncExitStack) -> LoadedAdapter | None:
         if self._model.version is None:
@@ -244,23 +169,23 @@ class Served:
         self._budget = budget
         self._context.headers.update(budget.headers)
 
-    async def _reserve(self, tokens: int) -> None:
-        assert self._budget is not None, "the request was counted"
+    async def _take(self, take: Callable[[Budget], Awaitable[None]]) -> None:
+        budget = self._counted
         try:
-            await self._budget.reserve_tokens(tokens)
+            await take(budget)
         finally:
-            self._context.headers.update(self._budget.headers)
+            self._context.headers.update(budget.headers)
+
+    @property
+    def _counted(self) -> Budget:
+        assert self._budget is not None, "the request was counted"
+        return self._budget
 
     def _next_tier_or(self, error: ApiError) -> None:
         others = [tier for tier in self._tiers if pool(tier) != pool(self.tier)]
         if error.status not in NO_ROOM or not others:
             raise error
         self._tiers = others
-
-    def _first_token_seconds(self, delta: Delta) -> float:
-        """Seconds from arrival; an answer that comes whole took its generation time on top."""
-        later = delta.usage.completion_seconds if delta.usage else 0.0
-        return max(time.perf_counter() - self._started - later, 0.0)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:
@@ -276,8 +201,50 @@ class Served:
         return from_domain(error, self._model.id, field=self._field)
 
 
-def _most_tokens(job: Job, prompt: Prompt) -> int:
-    return prompt.tokens + (0 if job.sampling.max_tokens is None else prompt.max_tokens)
+S = TypeVar("S", bound=Served)
+
+
+class Inference:
+    """Opens models to requests."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    @asynccontextmanager
+    async def open(
+        self,
+        kind: type[S],
+        context: RequestContext,
+        model: str,
+        tier: AskedTier | None = None,
+        *,
+        field: str | None = None,
+    ) -> AsyncIterator[S]:
+        """Have a model of that kind to ask until the block ends; the request counts from here.
+
+        **Raises:** ApiError: the model is unknown, not started or of another kind, the tier not
+        the caller's, a limit reached.
+        """
+        started = time.perf_counter()
+        resolved = await self._ports.resolver.resolve(context.caller.org_id, model)
+        if resolved.engine.card.task != kind.task:
+            raise wrong_task(model, kind.task)
+        tiers = self._tiers(context, tier)
+        served = kind(self._ports, Request(context, resolved, tiers, started, field or kind.field))
+        self._ports.admission.check(served.card.id, served.tier)
+        await served.count()
+        try:
+            yield served
+        finally:
+            await served.settle()
+
+    def _tiers(self, context: RequestContext, asked: AskedTier | None) -> list[Tier]:
+        plan = context.caller.plan
+        tiers = [tier for tier in wanted(asked) if self._ports.limits.allows(plan, tier)]
+        if not tiers:
+            message = f"The service tier `{asked or 'on_demand'}` is not available on your plan."
+            raise invalid_request(message, param="service_tier", code="not_available_for_plan")
+        return tiers
 
 
 def _lease_headers(lease: Lease) -> dict[str, str]:

@@ -38,7 +38,17 @@ from adapters_registry.testing import RecordingHost
 from adapters_registry.types import LoadedAdapter
 from app.adapters import repository
 from app.db.tables import FineTuningRow
-from app.engine.base import Delta, EngineDead, Job, ModelCard, Prompt, Run, Usage
+from app.engine.base import (
+    ChatJob,
+    Delta,
+    EngineDead,
+    Job,
+    ModelCard,
+    Prompt,
+    Run,
+    Sampling,
+    Usage,
+)
 from app.errors import ApiError
 from tests.adapters_registry.adapters import SHAPES, lora_tensors, write_adapter
 from tests.app.inference.stubs import StubPrompt
@@ -79,6 +89,10 @@ class HashingEngine:
         usage = Usage(1, 1, 0, 0.0, 0.0, 0.0)
         text = artifact_digest(run.adapter.path)
         yield Delta(text, finish_reason="stop", usage=usage)
+
+    async def probe(self, run: Run) -> None:
+        async for _ in self.generate(StubPrompt(ChatJob((), Sampling(), "")), run):
+            pass
 
     async def check(self) -> None:
         return None

@@ -145,7 +145,7 @@ async def _main(model: Path, room: Path) -> None:
     import_vllm()
     engines = await start_engines(Catalog(models=(tiny_spec(model),)))
     try:
-        wrong = await measure(TinyEngine(engines, engines.chat[MODEL_ID], room), room)
+        wrong = await measure(TinyEngine(engines, engines.running[MODEL_ID], room), room)
     finally:
         await engines.close()
     print(json.dumps(asdict(wrong)))

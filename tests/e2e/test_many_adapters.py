@@ -80,7 +80,7 @@ async def prove(tiny: TinyEngine, room: Path, scale: Scale) -> None:
     sizes = [disk_bytes(content.directory) for content in contents]
     budget = disk_budget(tiny, sizes)
     assert budget < sum(sizes)
-    engines = tiny.engines.chat
+    engines = tiny.engines.running
     async with running_replica(engines, room, cache_bytes=budget, clock=clock) as replica:
         traffic, peaks = Traffic(replica, contents, scale, random.Random(7)), Peaks()
         await traffic.prepare()
@@ -160,7 +160,7 @@ async def roomy_engine(model: Path, room: Path) -> AsyncIterator[TinyEngine]:
     spec = tiny_spec(model).model_copy(update={"lora": lora})
     engines = await start_engines(Catalog(models=(spec,)))
     try:
-        yield TinyEngine(engines, engines.chat[MODEL_ID], room)
+        yield TinyEngine(engines, engines.running[MODEL_ID], room)
     finally:
         await engines.close()
 

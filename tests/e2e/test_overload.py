@@ -19,6 +19,7 @@ from app.auth.authenticator import Caller
 from app.errors import ApiError
 from app.inference.admission import BoundedAdmission
 from app.inference.context import RequestContext
+from app.inference.generation import Generation
 from app.inference.serving import Inference, Ports
 from app.inference.tiers import AskedTier
 from app.limits.limiter import make_rate_limits
@@ -61,7 +62,7 @@ class Requests:
         job = self.tiny.job(f"Say {self._sent}.", sampling=replace(GREEDY, max_tokens=tokens))
         is_first = True
         async with (
-            self.inference.open(context, MODEL_ID, tier) as served,
+            self.inference.open(Generation, context, MODEL_ID, tier) as served,
             aclosing(served.generate(await served.prepare(job))) as deltas,
         ):
             async for _ in deltas:
@@ -95,7 +96,7 @@ async def inference(
     limits = make_rate_limits(None, metrics, storage_url=None, timeout_seconds=1, retry_seconds=1)
     yield Inference(
         Ports(
-            resolver=ModelResolver(tiny_engine.engines.chat, async_sessionmaker()),
+            resolver=ModelResolver(tiny_engine.engines.running, async_sessionmaker()),
             adapters=_NoAdapters(),
             limits=limits,
             admission=admission,

@@ -135,7 +135,7 @@ async def engine(smollm2: Path) -> AsyncIterator[ChatEngine]:
     )
     engines = await start_engines(Catalog(models=(spec,)))
     try:
-        yield engines.chat[MODEL_ID]
+        yield engines.running[MODEL_ID]
     finally:
         await engines.close()
 

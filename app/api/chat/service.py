@@ -37,8 +37,9 @@ from app.errors import ApiError
 from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
+from app.inference.generation import Generation
 from app.inference.ports import ImageIntake
-from app.inference.serving import Inference, Served
+from app.inference.serving import Inference
 from app.sse import error_event, log_failed, started
 
 
@@ -116,11 +117,15 @@ class ChatService:
             end = encoder.last(reason, usage, served.tier, include_usage=include_usage)
             yield opening + encoder.piece(delta) + end
 
-    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Served]:
+    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Generation]:
         request = answering.request
-        return self._inference.open(answering.context, request.model, request.service_tier)
+        return self._inference.open(
+            Generation, answering.context, request.model, request.service_tier
+        )
 
-    async def _deltas(self, answering: _Answering, served: Served) -> AsyncGenerator[Delta, None]:
+    async def _deltas(
+        self, answering: _Answering, served: Generation
+    ) -> AsyncGenerator[Delta, None]:
         conversation = await self._conversation(answering, served)
         job = await conversation.job(served.card, served.cache_salt)
         deltas = served.generate(await served.prepare(job))
@@ -129,7 +134,7 @@ class ChatService:
             async for delta in kept:
                 yield _without_reasoning(delta) if is_hidden else delta
 
-    async def _conversation(self, answering: _Answering, served: Served) -> Conversation:
+    async def _conversation(self, answering: _Answering, served: Generation) -> Conversation:
         request = answering.request
         documents, cite = request.documents or (), request.citation_options != "disabled"
         messages = await self._images.taken_in(
@@ -230,7 +235,7 @@ def _reason(answering: _Answering, reason: FinishReason) -> WireFinishReason:
     return "function_call" if reason == "tool_calls" and answering.by_function else reason
 
 
-def _encoder(answering: _Answering, served: Served) -> ChunkEncoder:
+def _encoder(answering: _Answering, served: Generation) -> ChunkEncoder:
     return ChunkEncoder(
         id=answering.id,
         created=answering.created,
@@ -241,7 +246,7 @@ def _encoder(answering: _Answering, served: Served) -> ChunkEncoder:
     )
 
 
-def _completion(answering: _Answering, served: Served, whole: _Whole) -> ChatCompletion:
+def _completion(answering: _Answering, served: Generation, whole: _Whole) -> ChatCompletion:
     reason, usage = _outcome(answering, whole.last)
     return ChatCompletion(
         id=answering.id,

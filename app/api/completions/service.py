@@ -20,7 +20,8 @@ from app.errors import ApiError
 from app.groq_fields import CompletionUsage, XGroq
 from app.inference.context import RequestContext
 from app.inference.conversation import check_limit, check_logprobs
-from app.inference.serving import Inference, Served
+from app.inference.generation import Generation
+from app.inference.serving import Inference
 from app.sse import error_event, log_failed, started
 
 MOST_AT_ONCE = 8
@@ -84,10 +85,10 @@ class CompletionsService:
                 log_failed(answering.context.id, error)
                 yield error_event(error)
 
-    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Served]:
+    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Generation]:
         request = answering.request
         return self._inference.open(
-            answering.context, request.model, request.service_tier, field="prompt"
+            Generation, answering.context, request.model, request.service_tier, field="prompt"
         )
 
 
@@ -119,7 +120,9 @@ def _answering(context: RequestContext, request: CompletionRequest) -> _Answerin
     return _Answering(context, request, seed, f"cmpl-{uuid.uuid4()}", int(time.time()))
 
 
-async def _deltas(answering: _Answering, served: Served) -> AsyncGenerator[tuple[int, Delta], None]:
+async def _deltas(
+    answering: _Answering, served: Generation
+) -> AsyncGenerator[tuple[int, Delta], None]:
     request = answering.request
     sampling = _sampling(request, answering.seed)
     check_limit(request.max_tokens, served.card, "max_tokens")
@@ -153,7 +156,7 @@ def _sampling(request: CompletionRequest, seed: int) -> Sampling:
 
 
 async def _run(
-    request: CompletionRequest, served: Served, prompt: Prompt
+    request: CompletionRequest, served: Generation, prompt: Prompt
 ) -> AsyncGenerator[Delta, None]:
     if request.limit == 0:
         yield Delta(
@@ -176,7 +179,7 @@ def _at_once(card: ModelCard, prompts: Sequence[Prompt]) -> int:
     return at_once
 
 
-def _encoder(answering: _Answering, served: Served) -> ChunkEncoder:
+def _encoder(answering: _Answering, served: Generation) -> ChunkEncoder:
     about = About(
         id=answering.id,
         created=answering.created,
@@ -189,7 +192,7 @@ def _encoder(answering: _Answering, served: Served) -> ChunkEncoder:
     return ChunkEncoder(about, choices=len(answering.request.prompts))
 
 
-def _completion(answering: _Answering, served: Served, wholes: Sequence[_Whole]) -> Completion:
+def _completion(answering: _Answering, served: Generation, wholes: Sequence[_Whole]) -> Completion:
     return Completion(
         id=answering.id,
         object="text_completion",

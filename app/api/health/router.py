@@ -22,12 +22,15 @@ async def live() -> Liveness:
 async def ready(health: HealthServiceDep, response: Response) -> Readiness:
     """Tell whether every part that all requests need answers: 200, else 503.
 
-    A part that only some requests need, such as the object store, is named under `degraded`.
+    A part that only some requests need, the object store or an optional model, is named under
+    `degraded`.
     """
     found = await health.check()
     response.status_code = 503 if found.failing else 200
     status: Literal["ok", "unavailable"] = "unavailable" if found.failing else "ok"
-    return Readiness(status=status, failing=found.failing, degraded=found.degraded)
+    return Readiness(
+        status=status, failing=found.failing, degraded=found.degraded, models=found.models
+    )
 
 
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)

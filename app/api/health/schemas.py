@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+ModelStatus = Literal["up", "down", "not_started"]
+"""`not_started` is an optional model that this server could not start and does without."""
+
 
 class Liveness(BaseModel):
     """The answer of a process that handles requests."""
@@ -12,8 +15,9 @@ class Liveness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether this replica can answer, and the names of the parts that do not work."""
+    """Whether this replica can answer, the names of the parts that do not work, and its models."""
 
     status: Literal["ok", "unavailable"]
     failing: list[str]
     degraded: list[str]
+    models: dict[str, ModelStatus]

@@ -3,11 +3,13 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
+
+from app.api.health.schemas import ModelStatus
 
 log = structlog.get_logger()
 
@@ -21,6 +23,21 @@ class Health:
 
     failing: list[str]
     degraded: list[str]
+    models: dict[str, ModelStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is checked. Without a vital part nothing is answered; without another much still is.
+
+    Models are vital or optional; `absent` are optional ones that were not started.
+    """
+
+    vital: Mapping[str, Check]
+    useful: Mapping[str, Check]
+    models: Mapping[str, Check] = field(default_factory=dict)
+    optional_models: Mapping[str, Check] = field(default_factory=dict)
+    absent: Collection[str] = ()
 
 
 CHECK_TIMEOUT_SECONDS = 4.0
@@ -28,19 +45,10 @@ FRESH_SECONDS = 1.0
 
 
 class HealthService:
-    """Runs the checks of all parts side by side; renders all metric registries as one text.
+    """Runs the checks of all parts side by side; renders all metric registries as one text."""
 
-    Without a part in `vital` nothing can be answered; without one in `useful` much still can.
-    """
-
-    def __init__(
-        self,
-        vital: Mapping[str, Check],
-        useful: Mapping[str, Check],
-        registries: Sequence[CollectorRegistry],
-    ) -> None:
-        self._vital = vital
-        self._useful = useful
+    def __init__(self, parts: Parts, registries: Sequence[CollectorRegistry]) -> None:
+        self._parts = parts
         self._registries = registries
         self._one_at_a_time = asyncio.Lock()
         self._checked_at = -math.inf
@@ -53,12 +61,25 @@ class HealthService:
         """
         async with self._one_at_a_time:
             if time.monotonic() - self._checked_at > FRESH_SECONDS:
-                failing, degraded = await asyncio.gather(
-                    self._broken(self._vital), self._broken(self._useful)
-                )
-                self._health = Health(failing, degraded)
+                self._health = await self._checked()
                 self._checked_at = time.monotonic()
             return self._health
+
+    async def _checked(self) -> Health:
+        parts = self._parts
+        failing, degraded, down, down_optional = await asyncio.gather(
+            self._broken(parts.vital),
+            self._broken(parts.useful),
+            self._broken(parts.models),
+            self._broken(parts.optional_models),
+        )
+        models: dict[str, ModelStatus] = {
+            id: "up" for id in (*parts.models, *parts.optional_models)
+        }
+        models |= {id: "down" for id in (*down, *down_optional)}
+        models |= {id: "not_started" for id in parts.absent}
+        lacking = [*down_optional, *parts.absent]
+        return Health(failing + _named(down), degraded + _named(lacking), models)
 
     async def _broken(self, checks: Mapping[str, Check]) -> list[str]:
         results = await asyncio.gather(*(self._works(*check) for check in checks.items()))
@@ -76,3 +97,7 @@ class HealthService:
     def metrics(self) -> bytes:
         """Return everything in Prometheus text format."""
         return b"".join(generate_latest(registry) for registry in self._registries)
+
+
+def _named(models: Sequence[str]) -> list[str]:
+    return [f"model {id}" for id in models]

@@ -21,8 +21,9 @@ from app.errors import ApiError
 from app.ids import new_id
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
+from app.inference.generation import Generation
 from app.inference.ports import ImageIntake
-from app.inference.serving import Inference, Served
+from app.inference.serving import Inference
 from app.sse import log_failed, started
 
 NAMES = FieldNames(
@@ -44,13 +45,13 @@ class _Answering:
     id: str
     created: int
 
-    def begun(self, served: Served) -> Response:
+    def begun(self, served: Generation) -> Response:
         """Return the response before it has any output."""
         request, model = self.request, served.id
         begun = Response.begun(request, id=self.id, created=self.created, model=model)
         return begun.at(served.tier)
 
-    def ended(self, served: Served, assembly: Assembly, last: Delta) -> Response:
+    def ended(self, served: Generation, assembly: Assembly, last: Delta) -> Response:
         """Return the response with its output."""
         usage = _usage(last)
         response = self.begun(served).ended(assembly.items, usage, is_cut=_is_cut(last))
@@ -115,13 +116,15 @@ class ResponsesService:
             whole = answering.ended(served, assembly, delta)
             yield opening + encoder.steps(steps) + encoder.ended(whole)
 
-    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Served]:
+    def _open(self, answering: _Answering) -> AbstractAsyncContextManager[Generation]:
         request = answering.request
         return self._inference.open(
-            answering.context, request.model, request.tier, field=NAMES.messages
+            Generation, answering.context, request.model, request.tier, field=NAMES.messages
         )
 
-    async def _deltas(self, answering: _Answering, served: Served) -> AsyncGenerator[Delta, None]:
+    async def _deltas(
+        self, answering: _Answering, served: Generation
+    ) -> AsyncGenerator[Delta, None]:
         conversation = await self._conversation(answering, served)
         job = await conversation.job(served.card, served.cache_salt)
         deltas = served.generate(await served.prepare(job))
@@ -129,7 +132,7 @@ class ResponsesService:
             async for delta in kept:
                 yield delta
 
-    async def _conversation(self, answering: _Answering, served: Served) -> Conversation:
+    async def _conversation(self, answering: _Answering, served: Generation) -> Conversation:
         request = answering.request
         return Conversation(
             messages=await self._messages(answering, served.card),

@@ -328,7 +328,7 @@ async def test_a_crash_after_a_registration_is_made_good(bucket: Bucket) -> None
     await bucket.settle()
 
     assert await versions(bucket.world) == 1
-    assert len(bucket.world.engine.jobs) == 1
+    assert len(bucket.world.engine.runs) == 1
     assert bucket.statuses == {Status.READY: 1}
 
 

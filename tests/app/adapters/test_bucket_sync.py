@@ -59,7 +59,7 @@ async def test_a_quiet_bucket_is_acted_upon_once(bucket: Bucket) -> None:
         await bucket.settle()
 
     assert bucket.sync.stats.outcomes == {Outcome.PUBLISHED: 1}
-    assert len(bucket.world.engine.jobs) == 1
+    assert len(bucket.world.engine.runs) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_what_changes_before_each_round_waits(bucket: Bucket) -> None:
 
     await bucket.sync.run_round()
     assert await bucket.answers("mine")
-    assert len(bucket.world.engine.jobs) == 1
+    assert len(bucket.world.engine.runs) == 1
 
 
 async def test_a_broken_adapter_does_not_stop_the_others(bucket: Bucket) -> None:
@@ -307,7 +307,7 @@ async def test_a_new_config_is_not_served_with_the_old_weights_while_the_new_are
     await bucket.write("mine", seed=2, files=(WEIGHTS_FILE,), lora_alpha=64)
     await bucket.settle()
     assert await bucket.answers("mine") != old
-    assert len(world.engine.jobs) == 2
+    assert len(world.engine.runs) == 2
 
 
 async def test_a_new_config_that_stays_alone_is_served_in_the_end(world: World) -> None:

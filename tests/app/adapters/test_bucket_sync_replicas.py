@@ -43,7 +43,7 @@ async def buckets(
 
 
 def canaries(buckets: list[Bucket]) -> int:
-    return sum(len(bucket.world.engine.jobs) for bucket in buckets)
+    return sum(len(bucket.world.engine.runs) for bucket in buckets)
 
 
 def outcomes(buckets: list[Bucket]) -> dict[Outcome, int]:

@@ -36,7 +36,7 @@ async def test_many_registrations_at_once_try_the_engine_once(world: World) -> N
     versions = await asyncio.gather(*(register(world, file_id) for _ in range(20)))
     assert {version.row.id for version in versions} == {*await ids(world)}
     assert all(version.is_active for version in versions)
-    assert len(world.engine.jobs) == 1
+    assert len(world.engine.runs) == 1
 
 
 async def test_a_repeated_registration_leaves_the_alias_where_it_is_by_then(world: World) -> None:

@@ -19,13 +19,11 @@ from app.adapters.service import AdapterService, Version
 from app.adapters.withdrawals import Withdrawals
 from app.auth.repository import ensure_organization
 from app.db.engine import Database
-from app.engine.base import Delta, Job, ModelCard, Prompt, Run, Usage
+from app.engine.base import ModelCard, Run
 from app.errors import not_found
 from tests.adapters_registry.adapters import SHAPES, lora_tensors, write_adapter
-from tests.app.inference.stubs import StubPrompt
 
 BASE = "base"
-DONE = Delta("ok", finish_reason="stop", usage=Usage(1, 1, 0, 0.0, 0.0, 0.0))
 
 
 class ScriptedEngine:
@@ -36,18 +34,13 @@ class ScriptedEngine:
     def __init__(self, host: RecordingHost) -> None:
         self.adapters = host
         self.error: Exception | None = None
-        self.jobs: list[Job] = []
+
         self.runs: list[Run] = []
 
-    async def prepare(self, job: Job) -> StubPrompt:
-        self.jobs.append(job)
-        return StubPrompt(job)
-
-    async def generate(self, prompt: Prompt, run: Run) -> AsyncIterator[Delta]:
+    async def probe(self, run: Run) -> None:
         self.runs.append(run)
         if self.error:
             raise self.error
-        yield DONE
 
     async def check(self) -> None:
         return None

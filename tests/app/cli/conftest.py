@@ -148,7 +148,7 @@ def _app(world: World) -> ASGIApp:
     state = {
         "adapters": adapters,
         "files": files,
-        "models": ModelsService({BASE: world.engine}, adapters, started_at=1),
+        "models": ModelsService({BASE: world.engine}, {}, adapters, started_at=1),
         "body_limit_bytes": 1 << 16,
     }
 

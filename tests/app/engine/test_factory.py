@@ -24,12 +24,6 @@ def _spec(task: str, source: str, **vllm: object) -> ModelSpec:
     )
 
 
-async def test_a_task_that_is_not_served_is_named_with_its_model(tmp_path: Path):
-    catalog = Catalog(models=(_spec("chat", str(tmp_path)), _spec("speech", str(tmp_path))))
-    with pytest.raises(EngineStartError, match="speech-model: task speech is not served yet"):
-        await start_engines(catalog)
-
-
 async def test_a_wrong_vllm_argument_stops_the_start(tiny_model: Path):
     catalog = Catalog(models=(_spec("chat", str(tiny_model), nonsense=1),))
     with pytest.raises(EngineStartError, match=r"chat-model: vllm\.nonsense"):

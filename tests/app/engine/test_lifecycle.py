@@ -54,12 +54,12 @@ async def test_two_engines_live_and_die_apart_and_leave_no_process(tiny_model: P
     first = second.model_copy(update={"id": "first", "lora": None})
     engines = await start_engines(Catalog(models=(first, second)))
     try:
-        assert engines.chat["first"].adapters is None
-        texts = [await _text(engine) for engine in engines.chat.values()]
+        assert engines.running["first"].adapters is None
+        texts = [await _text(engine) for engine in engines.running.values()]
         assert texts[0] == texts[1]
         assert _models_with_tokens(engines.metrics) == {first.id, second.id}
         cores = _own_children() - before
-        survivor = await _kill_one_while_both_answer(list(engines.chat.values()), min(cores))
+        survivor = await _kill_one_while_both_answer(list(engines.running.values()), min(cores))
         assert await _text(survivor) == texts[0]
     finally:
         await engines.close()

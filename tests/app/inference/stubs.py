@@ -126,6 +126,9 @@ class StubEngine:
             return self.script
         return self.scripts.get(str(prompt.job.prompt), self.script)
 
+    async def probe(self, run: Run) -> None:
+        self.runs.append(run)
+
     async def check(self) -> None:
         return None
 
@@ -177,6 +180,7 @@ class StubBudget:
     tier: str
     reserved: list[int] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -187,6 +191,9 @@ class StubBudget:
         if (refusal := self.limits.no_tokens.get(self.tier)) is not None:
             raise refusal
         self.reserved.append(tokens)
+
+    async def reserve_seconds(self, seconds: float) -> None:
+        self.seconds.append(seconds)
 
     async def settle(self, *, tokens: int) -> None:
         self.settled.append(tokens)
@@ -219,6 +226,8 @@ class Recorder:
         self.first_tokens: list[tuple[str, float]] = []
         self.usages: list[tuple[str, Usage]] = []
         self.cut: list[tuple[str, int, int]] = []
+        self.audio_in: list[tuple[str, float]] = []
+        self.audio_out: list[tuple[str, float]] = []
 
     def first_token(self, model: str, seconds: float) -> None:
         self.first_tokens.append((model, seconds))
@@ -228,6 +237,12 @@ class Recorder:
 
     def abandoned(self, model: str, prompt_tokens: int, completion_tokens: int) -> None:
         self.cut.append((model, prompt_tokens, completion_tokens))
+
+    def heard(self, model: str, seconds: float) -> None:
+        self.audio_in.append((model, seconds))
+
+    def spoken(self, model: str, seconds: float) -> None:
+        self.audio_out.append((model, seconds))
 
     def leased(self, lease: Lease) -> None:
         self.leases.append(lease)

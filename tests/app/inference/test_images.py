@@ -219,7 +219,7 @@ async def seeing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chat
     directory = tmp_path_factory.mktemp("models") / "tiny-vision"
     engines = await start_engines(Catalog(models=(_spec(tiny_vision.write_model(directory)),)))
     try:
-        yield engines.chat["tiny-vision"]
+        yield engines.running["tiny-vision"]
     finally:
         await engines.close()
 

@@ -21,7 +21,7 @@ from app.engine.base import (
     Sampling,
 )
 from app.errors import ApiError, invalid_request
-from app.inference.serving import Served
+from app.inference.generation import Generation
 from app.inference.tiers import PRIORITIES, AskedTier
 from tests.app.inference.stubs import ADAPTER_MODEL, BASE, USAGE, InferenceRig, answer
 
@@ -36,7 +36,7 @@ def rig() -> InferenceRig:
     return InferenceRig()
 
 
-async def generate(served: Served, job: ChatJob = JOB) -> list[Delta]:
+async def generate(served: Generation, job: ChatJob = JOB) -> list[Delta]:
     async with aclosing(served.generate(await served.prepare(job))) as deltas:
         return [delta async for delta in deltas]
 
@@ -45,7 +45,7 @@ async def ask(
     rig: InferenceRig, *, model: str = BASE, tier: AskedTier | None = None, job: ChatJob = JOB
 ) -> str:
     """Return the tier that answered."""
-    async with rig.inference.open(rig.context, model, tier) as served:
+    async with rig.inference.open(Generation, rig.context, model, tier) as served:
         await generate(served, job)
         return served.tier
 
@@ -80,7 +80,7 @@ async def test_cached_tokens_are_not_paid(rig: InferenceRig) -> None:
 
 async def test_several_runs_of_a_request_are_paid_together(rig: InferenceRig) -> None:
     rig.engine.script = answer("a")
-    async with rig.inference.open(rig.context, BASE, None) as served:
+    async with rig.inference.open(Generation, rig.context, BASE, None) as served:
         for prompt in await served.prepare_all([JOB, JOB]):
             async with aclosing(served.generate(prompt)) as deltas:
                 async for _ in deltas:
@@ -198,7 +198,7 @@ async def test_only_a_limit_makes_auto_go_on(rig: InferenceRig) -> None:
 
 async def test_the_headers_tell_the_limits_before_and_after(rig: InferenceRig) -> None:
     rig.engine.script = answer("a")
-    async with rig.inference.open(rig.context, BASE, None) as served:
+    async with rig.inference.open(Generation, rig.context, BASE, None) as served:
         assert rig.context.headers == {"x-ratelimit-remaining-tokens": "6000"}
         await served.prepare(JOB)
         left = 6000 - PROMPT - MOST
@@ -215,7 +215,7 @@ ERRORS: dict[str, list[Any]] = {"answer": answer("z"), "nothing": [], "dead": [E
 
 async def read(rig: InferenceRig, model: str, cut: str, after: int) -> None:
     """Read a request's deltas, and stop after some of them in one of the ways there are."""
-    async with rig.inference.open(rig.context, model, None) as served:
+    async with rig.inference.open(Generation, rig.context, model, None) as served:
         deltas = served.generate(await served.prepare(JOB))
         async with aclosing(deltas):
             async for _ in deltas:

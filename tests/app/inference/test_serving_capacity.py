@@ -9,6 +9,7 @@ from adapters_registry.errors import AdapterCapacityExceeded
 from app.engine.base import ChatJob, EngineOverloaded, Sampling
 from app.errors import ApiError
 from app.inference.admission import BoundedAdmission
+from app.inference.generation import Generation
 from app.inference.serving import Inference, Ports
 from tests.app.inference.stubs import ADAPTER_MODEL, BASE, CARD, InferenceRig, answer
 
@@ -39,7 +40,7 @@ class CapacityRig(InferenceRig):
 
     async def ask(self, model=BASE, tier=None, job=JOB) -> str:
         async with (
-            self.inference.open(self.context, model, tier) as served,
+            self.inference.open(Generation, self.context, model, tier) as served,
             aclosing(served.generate(await served.prepare(job))) as deltas,
         ):
             return "".join([delta.text async for delta in deltas])

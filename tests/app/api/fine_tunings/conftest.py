@@ -38,7 +38,7 @@ def app(world: World) -> ASGIApp:
     api.dependency_overrides[dependencies.caller] = named
     state = {
         "adapters": world.service,
-        "models": ModelsService({BASE: world.engine}, world.service, started_at=1),
+        "models": ModelsService({BASE: world.engine}, {}, world.service, started_at=1),
         "body_limit_bytes": 1 << 16,
     }
 

@@ -6,7 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from app.api.health import service
-from app.api.health.service import Health, HealthService
+from app.api.health.service import Health, HealthService, Parts
+from app.engine.base import EngineDead
 
 
 class Part:
@@ -27,28 +28,51 @@ class Part:
 
 async def test_the_parts_that_fail_are_named() -> None:
     parts = {"database": Part(), "store": Part(OSError("no route")), "model a": Part()}
-    health = HealthService({name: part.check for name, part in parts.items()}, {}, [])
+    health = HealthService(Parts({name: part.check for name, part in parts.items()}, {}), [])
 
     assert (await health.check()).failing == ["store"]
 
 
 async def test_a_part_that_much_works_without_is_named_apart() -> None:
     store = Part(OSError("no route"))
-    health = HealthService({"database": Part().check}, {"store": store.check}, [])
+    health = HealthService(Parts({"database": Part().check}, {"store": store.check}), [])
 
     assert await health.check() == Health(failing=[], degraded=["store"])
 
 
+async def test_readiness_says_which_models_are_up() -> None:
+    dead = Part(EngineDead("gone"))
+    parts = Parts(
+        {},
+        {},
+        models={"chat": Part().check, "dead": dead.check},
+        optional_models={"speech": Part().check, "dead-too": dead.check},
+        absent=["never"],
+    )
+
+    assert await HealthService(parts, []).check() == Health(
+        failing=["model dead"],
+        degraded=["model dead-too", "model never"],
+        models={
+            "chat": "up",
+            "dead": "down",
+            "speech": "up",
+            "dead-too": "down",
+            "never": "not_started",
+        },
+    )
+
+
 async def test_a_part_that_hangs_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "CHECK_TIMEOUT_SECONDS", 0.01)
-    health = HealthService({"store": Part(hangs=True).check}, {}, [])
+    health = HealthService(Parts({"store": Part(hangs=True).check}, {}), [])
 
     assert (await health.check()).failing == ["store"]
 
 
 async def test_many_probes_at_once_ask_each_part_once() -> None:
     part = Part()
-    health = HealthService({"database": part.check}, {}, [])
+    health = HealthService(Parts({"database": part.check}, {}), [])
 
     answers = await asyncio.gather(*(health.check() for _ in range(50)))
 
@@ -59,7 +83,7 @@ async def test_many_probes_at_once_ask_each_part_once() -> None:
 async def test_an_old_answer_is_not_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "FRESH_SECONDS", -1.0)
     part = Part()
-    health = HealthService({"database": part.check}, {}, [])
+    health = HealthService(Parts({"database": part.check}, {}), [])
     await health.check()
     part.error = OSError("gone")
 
@@ -71,7 +95,7 @@ def test_all_registries_are_one_text() -> None:
     for number, registry in enumerate(registries):
         Counter(f"metric_{number}", "A metric.", registry=registry).inc()
 
-    text = HealthService({}, {}, registries).metrics().decode()
+    text = HealthService(Parts({}, {}), registries).metrics().decode()
 
     assert "metric_0_total 1.0" in text
     assert "metric_1_total 1.0" in text
