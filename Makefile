@@ -52,11 +52,11 @@ lock: $(INSTALLED) ## Resolve pyproject.toml anew into requirements/
 	$(BIN)/python requirements/lock.py
 
 clean: ## Remove what make made: .venv, models, the demo's data, caches of tools
-	rm -rf .venv .cache .data/demo .data/demo-server.log
+	rm -rf .venv .cache .data/demo .data/demo-server.log .data/demo-speech.wav
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 models: $(INSTALLED)
-	@$(BIN)/python -m deploy.quickstart.smollm2
+	@$(BIN)/python -m deploy.quickstart.models
 
 frameworks: $(FRAMEWORKS)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CUDA_ONLY = {"torchaudio", "torchcodec", "torchvision"}
+TOOLS = ("dev", "piper", "orpheus")
 FRAMEWORKS = (
     "instructor",
     "langchain-groq",
@@ -47,13 +48,14 @@ def write(path: Path, pins: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Resolve the service, then the tools that tests and demo need beside it, then frameworks."""
+    """Resolve the service, then what tests and demo need beside it, then frameworks."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     build = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["build-system"]["requires"]
     service = [*project["dependencies"], *extras["cpu"], *build]
     cpu = resolve(service)
-    everything = resolve([*service, *extras["dev"]])
+    tools = [requirement for name in TOOLS for requirement in extras[name]]
+    everything = resolve([*service, *tools])
     write(HERE / "cpu.txt", cpu)
     write(HERE / "dev.txt", {n: p for n, p in everything.items() if n not in cpu})
     write(HERE / "frameworks.txt", resolve([*FRAMEWORKS]))

@@ -1,4 +1,7 @@
-"""`make demo`: train two adapters, upload them, and hear one base model speak in three ways."""
+"""`make demo`: train two adapters, upload them, and hear one base model speak in three ways.
+
+Then, in a line each, what the same server does besides chat.
+"""
 
 import signal
 import subprocess
@@ -7,15 +10,18 @@ from pathlib import Path
 
 from groq import Groq, GroqError
 
+from deploy.quickstart import other_tasks
 from deploy.quickstart.adapters import trained, zipped
 from deploy.quickstart.conversation import Answer, NoAnswer, ask
-from deploy.quickstart.paths import ADAPTERS, MODELS
+from deploy.quickstart.models import prepare_all
+from deploy.quickstart.other_tasks import OtherTasks
+from deploy.quickstart.packaged import ModelMissing
+from deploy.quickstart.paths import ADAPTERS, MODELS, SPEECH
 from deploy.quickstart.progress import task
 from deploy.quickstart.registration import Registration, register
 from deploy.quickstart.report import answers_table, output, timing_table
 from deploy.quickstart.server import ServerFailed, create_key, free_port, running
 from deploy.quickstart.smollm2 import NAME as BASE
-from deploy.quickstart.smollm2 import ModelMissing, prepare
 from deploy.quickstart.styles import QUESTIONS, STYLES
 from deploy.quickstart.verdict import failures
 
@@ -28,9 +34,9 @@ def main() -> int:
     # Turned into an exception, so that the server ends with its parent.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
-        model = prepare(MODELS)
+        prepare_all(MODELS)
         archives = {
-            style.name: zipped(trained(style, model, ADAPTERS)) for style in STYLES.values()
+            style.name: zipped(trained(style, MODELS / BASE, ADAPTERS)) for style in STYLES.values()
         }
         problems = _serve_and_ask(archives)
     except (
@@ -55,9 +61,11 @@ def _serve_and_ask(archives: dict[str, Path]) -> list[str]:
         registrations = {name: _register(client, name, zip) for name, zip in archives.items()}
         models = {BASE: BASE, **{name: each.model for name, each in registrations.items()}}
         answers = {name: _ask_all(client, name, model) for name, model in models.items()}
-    _report(registrations, answers)
+        with task("Comparing texts, speaking and listening"):
+            others = other_tasks.run(client, SPEECH)
+    _report(registrations, answers, others)
     base = answers.pop(BASE)
-    return failures(tuple(STYLES.values()), base, answers)
+    return failures(tuple(STYLES.values()), base, answers) + other_tasks.problems(others)
 
 
 def _register(client: Groq, name: str, archive: Path) -> Registration:
@@ -74,12 +82,18 @@ def _ask_all(client: Groq, name: str, model: str) -> list[Answer]:
         return answers
 
 
-def _report(registrations: dict[str, Registration], answers: dict[str, list[Answer]]) -> None:
+def _report(
+    registrations: dict[str, Registration],
+    answers: dict[str, list[Answer]],
+    others: OtherTasks,
+) -> None:
     console = output()
     console.print(answers_table(QUESTIONS, answers))
     console.print(timing_table(registrations, answers))
     for registration in registrations.values():
         console.print(f"Model id: {registration.model}", soft_wrap=True, highlight=False)
+    for line in other_tasks.lines(others):
+        console.print(line, soft_wrap=True, highlight=False)
     console.print("Keep a server with these models running: make serve")
 
 

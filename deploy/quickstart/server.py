@@ -17,7 +17,7 @@ from deploy.quickstart.paths import CATALOG, DATA, SERVER_LOG
 from deploy.quickstart.progress import task
 
 LORA_API = Path(sys.executable).with_name("lora-api")
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.25
 TAIL_LINES = 30

