@@ -7,10 +7,14 @@ from fastapi import Depends, Request
 from app.adapters.service import AdapterService
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
+from app.api.embeddings.service import EmbeddingsService
 from app.api.files.service import FilesService
 from app.api.health.service import HealthService
 from app.api.models.service import ModelsService
+from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
+from app.api.speech.service import SpeechService
+from app.api.transcriptions.service import TranscriptionsService
 from app.auth.authenticator import Caller
 from app.inference.context import RequestContext
 from app.state import get_state
@@ -48,6 +52,11 @@ def completions_service(request: Request) -> CompletionsService:
     return get_state(request)["completions"]
 
 
+def embeddings_service(request: Request) -> EmbeddingsService:
+    """Return the embeddings service."""
+    return get_state(request)["embeddings"]
+
+
 def files_service(request: Request) -> FilesService:
     """Return the files service."""
     return get_state(request)["files"]
@@ -63,9 +72,24 @@ def models_service(request: Request) -> ModelsService:
     return get_state(request)["models"]
 
 
+def reranking_service(request: Request) -> RerankingService:
+    """Return the reranking service."""
+    return get_state(request)["reranking"]
+
+
 def responses_service(request: Request) -> ResponsesService:
     """Return the responses service."""
     return get_state(request)["responses"]
+
+
+def speech_service(request: Request) -> SpeechService:
+    """Return the speech service."""
+    return get_state(request)["speech"]
+
+
+def transcriptions_service(request: Request) -> TranscriptionsService:
+    """Return the transcriptions and translations service."""
+    return get_state(request)["transcriptions"]
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
@@ -74,7 +98,11 @@ RequestIdDep = Annotated[str, Depends(request_id)]
 AdapterServiceDep = Annotated[AdapterService, Depends(adapter_service)]
 ChatServiceDep = Annotated[ChatService, Depends(chat_service)]
 CompletionsServiceDep = Annotated[CompletionsService, Depends(completions_service)]
+EmbeddingsServiceDep = Annotated[EmbeddingsService, Depends(embeddings_service)]
 FilesServiceDep = Annotated[FilesService, Depends(files_service)]
 HealthServiceDep = Annotated[HealthService, Depends(health_service)]
 ModelsServiceDep = Annotated[ModelsService, Depends(models_service)]
+RerankingServiceDep = Annotated[RerankingService, Depends(reranking_service)]
 ResponsesServiceDep = Annotated[ResponsesService, Depends(responses_service)]
+SpeechServiceDep = Annotated[SpeechService, Depends(speech_service)]
+TranscriptionsServiceDep = Annotated[TranscriptionsService, Depends(transcriptions_service)]

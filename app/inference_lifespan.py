@@ -1,10 +1,12 @@
-"""Opens what inference stands on: rate limits, admission, and the fetching of callers' images."""
+"""Opens what inference stands on: rate limits, admission, and the intake of images and audio."""
 
 from contextlib import AsyncExitStack
 from functools import partial
 
 from adapters_registry.registry import AdapterRegistry
 from app.adapters.resolver import ModelResolver
+from app.api.transcriptions.intake import AudioIntake
+from app.audio.decoding import AudioDecoder, DecodeLimits
 from app.auth.keys import cache_salt
 from app.fetch.fetcher import Fetcher
 from app.fetch.http import HttpClient
@@ -18,7 +20,7 @@ from app.limits.limiter import RateLimits, make_rate_limits
 from app.limits.plans import load_plans
 from app.observability.admission import AdmissionCollector
 from app.observability.metrics import Metrics
-from app.settings import FetchSettings, Settings
+from app.settings import FetchSettings, LimitSettings, Settings
 
 
 def open_inference(ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack) -> Inference:
@@ -41,7 +43,24 @@ def open_inference(ground: Ground, adapters: AdapterRegistry, stack: AsyncExitSt
     return Inference(ports)
 
 
-def open_images(settings: FetchSettings, stack: AsyncExitStack) -> Images:
+def open_fetcher(settings: FetchSettings, stack: AsyncExitStack) -> Fetcher:
+    """Open the one thing that fetches callers' URLs; `stack` closes it."""
+    policy = Policy.parse(settings.schemes, settings.allowed_hosts)
+    http = HttpClient(connect_seconds=settings.connect_seconds)
+    resolver = SystemResolver()
+    stack.callback(resolver.close)
+    return Fetcher(policy, http, resolver, total_seconds=settings.total_seconds)
+
+
+def make_audio_intake(fetcher: Fetcher, limits: LimitSettings) -> AudioIntake:
+    """Make what takes in the audio of requests."""
+    decoder = AudioDecoder(
+        DecodeLimits(audio_seconds=limits.audio_seconds), concurrent=limits.audio_decoders
+    )
+    return AudioIntake(fetcher, decoder, limits)
+
+
+def open_images(fetcher: Fetcher, settings: FetchSettings, stack: AsyncExitStack) -> Images:
     """Open what takes in the images of requests; `stack` closes it."""
     limits = ImageLimits(
         count=settings.images_per_request,
@@ -51,17 +70,9 @@ def open_images(settings: FetchSettings, stack: AsyncExitStack) -> Images:
         pixels=settings.image_pixels,
     )
     budget = image_budget(settings.intake_bytes, limits, wait_seconds=settings.total_seconds)
-    images = Images(_open_fetcher(settings, stack), limits, budget)
+    images = Images(fetcher, limits, budget)
     stack.callback(images.close)
     return images
-
-
-def _open_fetcher(settings: FetchSettings, stack: AsyncExitStack) -> Fetcher:
-    policy = Policy.parse(settings.schemes, settings.allowed_hosts)
-    http = HttpClient(connect_seconds=settings.connect_seconds)
-    resolver = SystemResolver()
-    stack.callback(resolver.close)
-    return Fetcher(policy, http, resolver, total_seconds=settings.total_seconds)
 
 
 def _open_limits(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> RateLimits:

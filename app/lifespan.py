@@ -19,10 +19,14 @@ from adapters_registry.store import ObjectStore
 from app.adapters_lifespan import open_adapters
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
+from app.api.embeddings.service import EmbeddingsService
 from app.api.files.service import FilesService
 from app.api.health.service import HealthService, Parts
 from app.api.models.service import ModelsService
+from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
+from app.api.speech.service import SpeechService
+from app.api.transcriptions.service import TranscriptionsService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import AuthError
 from app.auth.secret import load_secret
@@ -35,7 +39,7 @@ from app.engine.base import EngineError
 from app.engine.factory import start_engines
 from app.ground import Ground
 from app.idempotency.sweep import forget_old_keys
-from app.inference_lifespan import open_images, open_inference
+from app.inference_lifespan import make_audio_intake, open_fetcher, open_images, open_inference
 from app.limits.plans import PlansError
 from app.observability.metrics import Metrics
 from app.periodic import PeriodicTasks
@@ -84,7 +88,9 @@ async def _open(
     ground = Ground(settings, catalog, metrics, pepper, work_dir, database, store, engines)
     adapters = await open_adapters(ground, files.adapter_key, stack)
     inference = open_inference(ground, adapters.registry, stack)
-    images = open_images(settings.fetch, stack)
+    fetcher = open_fetcher(settings.fetch, stack)
+    images = open_images(fetcher, settings.fetch, stack)
+    audio = make_audio_intake(fetcher, settings.limits)
     _start_forgetting(ground, stack)
     return State(
         adapters=adapters.service,
@@ -92,6 +98,7 @@ async def _open(
         body_limit_bytes=settings.limits.body_bytes,
         chat=ChatService(inference, images),
         completions=CompletionsService(inference),
+        embeddings=EmbeddingsService(inference),
         files=files,
         health=HealthService(
             _parts(ground),
@@ -100,7 +107,10 @@ async def _open(
         models=ModelsService(
             engines.running, engines.absent, adapters.service, started_at=int(time.time())
         ),
+        reranking=RerankingService(inference),
         responses=ResponsesService(inference, images),
+        speech=SpeechService(inference),
+        transcriptions=TranscriptionsService(inference, audio, work_dir, settings.limits),
     )
 
 

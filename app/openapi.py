@@ -7,7 +7,7 @@ All of it is found in the routes themselves; no schema is written here by hand.
 import copy
 import json
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, cast
 
 from fastapi import Body, FastAPI, Response
 from fastapi.dependencies.models import Dependant
@@ -86,7 +86,7 @@ _HEADERS = {
     "x-request-id": _header("The request's id, `req_…`.", type="string", pattern="^req_"),
     "retry-after": _header("Seconds to wait before a retry.", type="integer", minimum=1),
     "x-adapter-digest": _header("The SHA-256 of the weights that answered.", type="string"),
-    "x-adapter-tier": _header("Where those weights were found.", enum=list(get_args(Tier))),
+    "x-adapter-tier": _header("Where those weights were found.", enum=list(Tier)),
     "x-adapter-wait-ms": _header("Milliseconds until they could be used.", type="number"),
 } | {
     f"x-ratelimit-{kind}-{unit.lower()}": _header(
@@ -112,10 +112,13 @@ def or_stream(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model, "content": content}}
 
 
-def binary() -> dict[int | str, dict[str, Any]]:
-    """Declare an answer of bytes: `responses=binary()`, with a response class of no media type."""
-    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-    return {200: {"content": content}}
+def binary(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Declare an answer of bytes: `responses=binary()`, with a response class of no media type.
+
+    Without media types, it is bytes of any kind.
+    """
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    return {200: {"content": dict.fromkeys(media_types or ("application/octet-stream",), schema)}}
 
 
 def multipart(form: type[BaseModel]) -> dict[str, Any]:

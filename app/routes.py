@@ -4,14 +4,29 @@ from fastapi import APIRouter
 
 from app.api.chat.router import router as chat
 from app.api.completions.router import router as completions
+from app.api.embeddings.router import router as embeddings
 from app.api.files.router import router as files
 from app.api.fine_tunings.router import router as fine_tunings
 from app.api.health.router import router as health
 from app.api.models.router import router as models
+from app.api.reranking.router import router as reranking
 from app.api.responses.router import router as responses
+from app.api.speech.router import router as speech
+from app.api.transcriptions.router import router as transcriptions
 
 PREFIXES = ("/openai/v1", "/v1")
-API = (chat, completions, files, fine_tunings, models, responses)
+API = (
+    chat,
+    completions,
+    embeddings,
+    files,
+    fine_tunings,
+    models,
+    reranking,
+    responses,
+    speech,
+    transcriptions,
+)
 OPEN = (health,)
 
 

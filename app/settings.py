@@ -136,6 +136,21 @@ class LimitSettings(Group):
     batch_file_bytes: int = Field(
         200 << 20, ge=1, description="Largest uploaded batch input, in bytes."
     )
+    audio_bytes: int = Field(
+        25 << 20, ge=1, description="Largest audio file in a request's body, in bytes."
+    )
+    audio_url_bytes: int = Field(
+        100 << 20, ge=1, description="Largest audio file fetched from a URL, in bytes."
+    )
+    audio_seconds: int = Field(
+        3600,
+        ge=1,
+        description="Longest audio that is written down. All requests together hold at most four "
+        "times as much, at 64 kB of memory a second; what finds no room gets a 503.",
+    )
+    audio_decoders: int = Field(
+        2, ge=1, description="Audio files that are decoded at once, each in a process of its own."
+    )
     idempotency_seconds: int = Field(
         86_400, ge=3600, description="How long an Idempotency-Key is remembered."
     )

@@ -7,10 +7,14 @@ from starlette.requests import Request
 from app.adapters.service import AdapterService
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
+from app.api.embeddings.service import EmbeddingsService
 from app.api.files.service import FilesService
 from app.api.health.service import HealthService
 from app.api.models.service import ModelsService
+from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
+from app.api.speech.service import SpeechService
+from app.api.transcriptions.service import TranscriptionsService
 from app.auth.authenticator import Authenticator
 
 
@@ -22,10 +26,14 @@ class State(TypedDict):
     body_limit_bytes: int
     chat: ChatService
     completions: CompletionsService
+    embeddings: EmbeddingsService
     files: FilesService
     health: HealthService
     models: ModelsService
+    reranking: RerankingService
     responses: ResponsesService
+    speech: SpeechService
+    transcriptions: TranscriptionsService
 
 
 def get_state(request: Request) -> State:

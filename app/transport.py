@@ -10,6 +10,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from app.errors import ApiError
+
 T = TypeVar("T")
 
 SEND_SECONDS = 60.0
@@ -42,28 +44,39 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-class EventStream(Response):
-    """Sends server-sent events; `frames` is closed at the end, at an error and on disconnect."""
+class ChunkedStream(Response):
+    """Sends pieces as they are made; `pieces` is closed at the end, at an error, on disconnect.
 
-    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+    Pieces that end with an ApiError leave the body without its end, which tells the client that it
+    is not whole; whoever makes them logs why.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], *, media_type: str) -> None:
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-        super().__init__(headers=headers, media_type="text/event-stream")
+        super().__init__(headers=headers, media_type=media_type)
         del self.headers["content-length"]
-        self._frames = frames
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._frames):
-            with suppress(ClientDisconnect):
+        async with aclosing(self._pieces):
+            with suppress(ClientDisconnect, ApiError):
                 await unless_disconnected(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         left = await _deliver(send, start, STREAM_SECONDS)
-        async for frame in self._frames:
-            if frame:
-                body = {"type": "http.response.body", "body": frame, "more_body": True}
+        async for piece in self._pieces:
+            if piece:
+                body = {"type": "http.response.body", "body": piece, "more_body": True}
                 left = await _deliver(send, body, left)
         await _deliver(send, {"type": "http.response.body", "body": b"", "more_body": False}, left)
+
+
+class EventStream(ChunkedStream):
+    """Sends server-sent events; an error is one of them."""
+
+    def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(frames, media_type="text/event-stream")
 
 
 async def _deliver(send: Send, message: Message, left: float) -> float:

@@ -1,4 +1,4 @@
-"""Multipart uploads: one file streamed to local disk, a few short fields, and hard bounds on all.
+"""Multipart uploads: one file (or a text) streamed to disk, a few short fields, bounds on all.
 
 Whatever the request claims or leaves open, memory stays within a few chunks and disk within
 `max_bytes`; the temporary file is gone when the block ends, however it ends. The form is closed:
@@ -10,7 +10,7 @@ import hashlib
 import re
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_FIELD_BYTES = 16 << 10
 MAX_HEADER_BYTES = 8 << 10
 MAX_HEADERS = 8
+MAX_LIST_ITEMS = 8
 MAX_FILENAME_CHARACTERS = 255
 MAX_OVERHEAD_BYTES = 256 << 10
 WRITE_BYTES = 1 << 20
@@ -37,22 +38,43 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """What a form may hold: one part `file` of at most `max_bytes`, and text fields by name."""
+    """What a form may hold: one part `file` of at most `max_bytes`, and text fields by name.
+
+    Those of `lists` may come several times. `instead` names a text that may come in place of the
+    file; it is stored and bounded like it. `check_filename` may refuse a file before it is read.
+    """
 
     directory: Path
     max_bytes: int
     fields: frozenset[str]
+    lists: frozenset[str] = frozenset()
+    instead: str | None = None
+    check_filename: Callable[[str], None] = lambda filename: None
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The parts of which one comes, and is stored."""
+        return ("file",) if self.instead is None else ("file", self.instead)
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a part may have this name."""
+        return name in self.stored or name in self.fields or name in self.lists
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A received file. `filename` is what the client claims, without directories, not a path."""
+    """A received file. `filename` is what the client claims, without directories, not a path.
+
+    `part` names the part that is stored; one that came in place of the file has no filename.
+    """
 
     path: Path
     filename: str
     size: int
     sha256: str
     fields: Mapping[str, str]
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    part: str = "file"
 
 
 @asynccontextmanager
@@ -107,9 +129,9 @@ def _malformed() -> ApiError:
     return invalid_request("the multipart body is malformed")
 
 
-def _too_large(form: UploadForm) -> ApiError:
-    message = f"the file is too large: at most {form.max_bytes} bytes are accepted"
-    return ApiError(413, message, param="file", code="request_too_large")
+def _too_large(form: UploadForm, part: str = "file") -> ApiError:
+    message = f"the {part} is too large: at most {form.max_bytes} bytes are accepted"
+    return ApiError(413, message, param=part, code="request_too_large")
 
 
 class _Spool:
@@ -167,8 +189,10 @@ class _FormReader:
         self._received = 0
         self._file_bytes = 0
         self._ended = False
-        self._filename: str | None = None
+        self._stored: str | None = None
+        self._filename = ""
         self._fields: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {}
         self.pending = bytearray()
         self._parser = MultipartParser(
             boundary,
@@ -194,14 +218,16 @@ class _FormReader:
     def finish(self, spool: _Spool) -> UploadedFile:
         if not self._ended:
             raise _malformed()
-        if self._filename is None:
-            raise invalid_request("property 'file' is missing", param="file")
+        if self._stored is None:
+            raise _nothing_stored(self._form)
         return UploadedFile(
             path=spool.path,
             filename=self._filename,
             size=spool.size,
             sha256=spool.sha256(),
             fields=dict(self._fields),
+            lists=dict(self._lists),
+            part=self._stored,
         )
 
     def _callbacks(self) -> "MultipartCallbacks":
@@ -234,22 +260,34 @@ class _FormReader:
         part.header_name = part.header_value = b""
 
     def _open_part(self) -> None:
-        # Every name is accepted once, which bounds the number of parts.
         disposition = (self._part.disposition or b"").decode("latin-1")
         kind, options = parse_options_header(disposition)
         if kind != b"form-data" or b"name" not in options:
             raise _malformed()
         self._part.name = name = _text(options[b"name"])
-        if name != "file" and name not in self._form.fields:
-            shown = CONTROL.sub("?", shortened(name))
-            raise invalid_request(f"property '{shown}' is unsupported")
-        if name in self._fields or (name == "file" and self._filename is not None):
-            raise invalid_request(f"property '{name}' is given more than once", param=name)
+        self._check_name(name)
+        if name in self._form.stored:
+            self._stored = name
         if name == "file":
             self._filename = _filename(options)
+            self._form.check_filename(self._filename)
+
+    def _check_name(self, name: str) -> None:
+        """Refuse a part that may not come, or not again: that bounds the number of parts."""
+        if not self._form.knows(name):
+            shown = CONTROL.sub("?", shortened(name))
+            raise invalid_request(f"property '{shown}' is unsupported")
+        if name in self._fields or name == self._stored:
+            raise invalid_request(f"property '{name}' is given more than once", param=name)
+        if name in self._form.stored and self._stored is not None:
+            message = f"only one of `{self._stored}` and `{name}` may be given"
+            raise invalid_request(message, param=name)
+        if len(self._lists.get(name, ())) == MAX_LIST_ITEMS:
+            message = f"property '{name}' is given more than {MAX_LIST_ITEMS} times"
+            raise invalid_request(message, param=name)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part.name == "file":
+        if self._part.name in self._form.stored:
             self._add_file_data(data, start, end)
             return
         self._part.value += data[start:end]
@@ -260,15 +298,27 @@ class _FormReader:
     def _add_file_data(self, data: bytes, start: int, end: int) -> None:
         self._file_bytes += end - start
         if self._file_bytes > self._form.max_bytes:
-            raise _too_large(self._form)
+            raise _too_large(self._form, self._part.name)
         self.pending += data[start:end]
 
     def _end_part(self) -> None:
-        if self._part.name != "file":
-            self._fields[self._part.name] = _text(bytes(self._part.value))
+        name = self._part.name
+        if name in self._form.stored:
+            return
+        value = _text(bytes(self._part.value))
+        if name in self._form.lists:
+            self._lists.setdefault(name, []).append(value)
+        else:
+            self._fields[name] = value
 
     def _end(self) -> None:
         self._ended = True
+
+
+def _nothing_stored(form: UploadForm) -> ApiError:
+    if form.instead is None:
+        return invalid_request("property 'file' is missing", param="file")
+    return invalid_request(f"either `file` or `{form.instead}` must be provided", param="file")
 
 
 def _text(value: bytes) -> str:

@@ -22,6 +22,7 @@ _WORDS = {
     "string_type": "value must be a string",
     "int_type": "value must be an integer",
     "int_parsing": "value must be an integer",
+    "int_parsing_size": "value is out of range",
     "float_type": "value must be a number",
     "bool_type": "value must be a boolean",
     "list_type": "value must be an array",

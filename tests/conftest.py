@@ -4,6 +4,7 @@ pytest_plugins = [
     "tests.contract.groq_watch",
     "tests.fixtures.databases",
     "tests.fixtures.engines",
+    "tests.fixtures.models",
     "tests.fixtures.redis",
     "tests.fixtures.seaweedfs",
     "tests.fixtures.server",

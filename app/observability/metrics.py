@@ -60,6 +60,12 @@ class GenerationMetrics:
             ["model", "kind"],
             registry=registry,
         )
+        self._audio_seconds = Counter(
+            "lora_api_audio_seconds",
+            "Seconds of audio, in: sent to be written down, out: spoken.",
+            ["model", "direction"],
+            registry=registry,
+        )
         self._limit_storage_failures = Counter(
             "lora_api_limit_storage_failures",
             "Calls to the server of rate limits that failed; each process then counts by itself.",
@@ -80,6 +86,14 @@ class GenerationMetrics:
         """Count the tokens of a generation that did not come to its end."""
         self._tokens.labels(model, "prompt").inc(prompt_tokens)
         self._tokens.labels(model, "completion").inc(completion_tokens)
+
+    def heard(self, model: str, seconds: float) -> None:
+        """Count audio that a model is to write down."""
+        self._audio_seconds.labels(model, "in").inc(seconds)
+
+    def spoken(self, model: str, seconds: float) -> None:
+        """Count audio that a model has made."""
+        self._audio_seconds.labels(model, "out").inc(seconds)
 
     def limit_storage_failed(self) -> None:
         """Count a call to the server of rate limits that failed."""

@@ -14,19 +14,34 @@ from typer.testing import CliRunner
 from app import cli, openapi, routes
 from app.api.chat.schemas import ChatCompletionRequest
 from app.api.completions.schemas import CompletionRequest
+from app.api.embeddings.schemas import CreateEmbeddingRequest
 from app.api.fine_tunings.schemas import CreateFineTuningRequest, PinRequest
+from app.api.reranking.schemas import RerankingRequest
 from app.api.responses.schemas import ResponseRequest
+from app.api.speech.schemas import SpeechRequest
+from app.audio.formats import FORMATS
 from app.main import bare_app
 
 REQUESTS = [
     ChatCompletionRequest,
     CompletionRequest,
+    CreateEmbeddingRequest,
     CreateFineTuningRequest,
     PinRequest,
+    RerankingRequest,
     ResponseRequest,
+    SpeechRequest,
 ]
 OPEN = {"getLiveness", "getReadiness", "getMetrics"}
 STREAMS = {"createChatCompletion", "createCompletion", "createResponse"}
+INFERENCE = {
+    *STREAMS,
+    "createEmbedding",
+    "createReranking",
+    "createSpeech",
+    "createTranscription",
+    "createTranslation",
+}
 WITHOUT_BODY = {"activateFineTuning", "warmFineTuning"}
 
 
@@ -135,15 +150,21 @@ def test_uploads_are_forms_and_downloads_are_bytes(operations: dict[str, dict[st
     assert list(content) == ["application/octet-stream"]
 
 
-def test_generations_may_be_streams_and_tell_rate_limits(
+def test_speech_is_bytes_of_each_format(operations: dict[str, dict[str, Any]]) -> None:
+    content = operations["createSpeech"]["responses"]["200"]["content"]
+    assert set(content) == {kind.media_type for kind in FORMATS.values()}
+    assert content["audio/wav"]["schema"] == {"type": "string", "format": "binary"}
+
+
+def test_generations_may_be_streams_and_inference_tells_rate_limits(
     operations: dict[str, dict[str, Any]],
 ) -> None:
     for name, operation in operations.items():
         answer = operation["responses"]["200"]
         assert ("text/event-stream" in answer["content"]) == (name in STREAMS)
-        assert ("x-ratelimit-remaining-tokens" in answer["headers"]) == (name in STREAMS)
-        assert ("x-adapter-tier" in answer["headers"]) == (name in STREAMS)
-        assert ("498" in operation["responses"]) == (name in STREAMS)
+        assert ("x-ratelimit-remaining-tokens" in answer["headers"]) == (name in INFERENCE)
+        assert ("x-adapter-tier" in answer["headers"]) == (name in INFERENCE)
+        assert ("498" in operation["responses"]) == (name in INFERENCE)
 
 
 @pytest.mark.parametrize("model", REQUESTS)

@@ -8,7 +8,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from app import transport
-from app.transport import EventStream, unless_disconnected
+from app.errors import internal_error
+from app.transport import ChunkedStream, EventStream, unless_disconnected
 
 SCOPE = {"type": "http"}
 
@@ -99,6 +100,35 @@ async def test_a_stream_is_sent_whole_and_closed(wire: Wire) -> None:
     assert b"content-length" not in headers
     assert [body["body"] for body in bodies] == [b"a", b"b", b""]
     assert [body["more_body"] for body in bodies] == [True, True, False]
+
+
+async def test_pieces_are_sent_under_their_media_type(wire: Wire) -> None:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield b"RIFF"
+
+    stream = ChunkedStream(pieces(), media_type="audio/wav")
+    await stream(SCOPE, wire.receive, wire.send)
+    headers = dict(wire.sent[0]["headers"])
+    assert headers[b"content-type"] == b"audio/wav"
+    assert headers[b"x-accel-buffering"] == b"no"
+    assert b"content-length" not in headers
+    assert wire.sent[-1]["more_body"] is False
+
+
+async def test_pieces_that_end_with_an_error_leave_the_body_without_its_end(wire: Wire) -> None:
+    closed = asyncio.Event()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"RIFF"
+            raise internal_error()
+        finally:
+            closed.set()
+
+    stream = ChunkedStream(pieces(), media_type="audio/wav")
+    await stream(SCOPE, wire.receive, wire.send)
+    assert closed.is_set()
+    assert [message.get("more_body") for message in wire.sent] == [None, True]
 
 
 async def test_a_stream_is_closed_while_it_waits_for_its_next_frame(wire: Wire) -> None:

@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 
 from app.errors import ApiError
 from app.uploads import UploadForm, receive_upload
+from tests.app.multipart import BOUNDARY, CONTENT_TYPE, FILE, body, field, files_in, part, streamed
 
-BOUNDARY = "xYzZyXbOuNdArY"
 MAX_BYTES = 4 << 20
-CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
-FILE = 'form-data; name="file"; filename="a.zip"'
 Received = tuple[str, int, str, bytes, dict[str, str]]
 
 
@@ -33,27 +31,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _nothing_is_left(directory: Path) -> Iterator[None]:
     yield
     assert files_in(directory) == []
-
-
-def part(disposition: str | bytes, value: bytes, *more_headers: str) -> bytes:
-    lines = [b"--" + BOUNDARY.encode()]
-    raw = disposition if isinstance(disposition, bytes) else disposition.encode()
-    lines.append(b"Content-Disposition: " + raw)
-    lines += [header.encode() for header in more_headers]
-    return b"\r\n".join([*lines, b"", value]) + b"\r\n"
-
-
-def body(*parts: bytes) -> bytes:
-    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
-
-
-def field(name: str, value: str) -> bytes:
-    return part(f'form-data; name="{name}"', value.encode())
-
-
-async def streamed(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
 
 
 async def receive(
@@ -80,10 +57,6 @@ async def outcome(chunks: Iterable[bytes], directory: Path, **headers: str) -> s
     except ApiError as error:
         return error.status
     return "received"
-
-
-def files_in(directory: Path) -> list[Path]:
-    return list(directory.iterdir())
 
 
 async def test_a_file_arrives_with_its_name_size_hash_and_fields(directory: Path) -> None:

@@ -12,7 +12,7 @@ from adapters_registry.errors import RegistryError
 from adapters_registry.types import AdapterVersion, Digest, Lease, LoadedAdapter, Tier
 from app.adapters.resolver import ResolvedModel
 from app.auth.authenticator import Caller
-from app.engine.base import Delta, Job, ModelCard, Prompt, Run, TextJob, Usage
+from app.engine.base import Delta, Engine, Job, ModelCard, Prompt, Run, TextJob, Usage
 from app.errors import ApiError, model_not_found
 from app.inference.admission import BoundedAdmission
 from app.inference.context import RequestContext
@@ -160,7 +160,7 @@ class StubAdapters:
 class StubResolver:
     """Knows the base model and one adapter of one organisation."""
 
-    def __init__(self, engine: StubEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.version = VERSION
 
@@ -193,6 +193,8 @@ class StubBudget:
         self.reserved.append(tokens)
 
     async def reserve_seconds(self, seconds: float) -> None:
+        if (refusal := self.limits.no_seconds.get(self.tier)) is not None:
+            raise refusal
         self.seconds.append(seconds)
 
     async def settle(self, *, tokens: int) -> None:
@@ -206,6 +208,7 @@ class StubLimits:
         self.tiers = {"performance", "on_demand", "flex"}
         self.no_requests: dict[str, ApiError] = {}
         self.no_tokens: dict[str, ApiError] = {}
+        self.no_seconds: dict[str, ApiError] = {}
         self.budgets: list[StubBudget] = []
 
     def allows(self, plan: str | None, tier: str) -> bool:
@@ -262,16 +265,15 @@ class StubImages:
         return list(messages)
 
 
-class InferenceRig:
-    """Inference with everything round it scripted."""
+class Surroundings:
+    """Inference round one engine, with everything else scripted."""
 
-    def __init__(self) -> None:
-        self.engine = StubEngine()
+    def __init__(self, engine: Engine) -> None:
         self.adapters = StubAdapters()
         self.observer = Recorder()
         self.limits = StubLimits()
-        self.resolver = StubResolver(self.engine)
-        self.admission = BoundedAdmission([CARD], queue=4)
+        self.resolver = StubResolver(engine)
+        self.admission = BoundedAdmission([engine.card], queue=4)
         self.inference = Inference(
             Ports(
                 resolver=self.resolver,
@@ -283,3 +285,11 @@ class InferenceRig:
             )
         )
         self.context = RequestContext(Caller(ORG, "key_1"), REQUEST)
+
+
+class InferenceRig(Surroundings):
+    """Inference with everything round it scripted, a chat model too."""
+
+    def __init__(self) -> None:
+        self.engine = StubEngine()
+        super().__init__(self.engine)
