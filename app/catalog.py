@@ -87,11 +87,12 @@ class SpeechSpec(Entry):
 
     `piper` speaks with every voice in its source directory, or with `voices` of these. `orpheus` is
     a language model whose tokens `codec`, a SNAC decoder, turns into audio; its `voices` are names
-    that it was trained on.
+    that it was trained on. `aliases` are further names for voices.
     """
 
     backend: Literal["piper", "orpheus"]
     voices: tuple[str, ...] = ()
+    aliases: dict[str, str] = Field(default_factory=dict)
     codec: str | None = None
     max_characters: int = Field(4096, ge=1)
 

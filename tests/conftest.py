@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.fixtures.seaweedfs",
     "tests.fixtures.server",
     "tests.fixtures.smollm2",
+    "tests.fixtures.all_tasks",
 ]

@@ -131,8 +131,13 @@ async def _end(starting: list[asyncio.Task[RunningEngine | None]]) -> None:
 
 def _prepare_environment(catalog: Catalog) -> None:
     environment = dict(VLLM_ENVIRONMENT)
-    if all(Path(spec.source).is_dir() for spec in catalog.models):
+    if all(Path(source).is_dir() for spec in catalog.models for source in _sources(spec)):
         environment["HF_HUB_OFFLINE"] = "1"
     for name, value in environment.items():
         # vLLM has no other way to be told; settings.py reads only what is ours.
         os.environ.setdefault(name, value)  # noqa: TID251
+
+
+def _sources(spec: ModelSpec) -> list[str]:
+    codec = spec.speech.codec if spec.speech else None
+    return [spec.source] if codec is None else [spec.source, codec]
