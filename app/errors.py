@@ -196,7 +196,8 @@ def from_domain(
         message = f"Please reduce the length of the {field} or completion."
         return invalid_request(message, param=field, code="context_length_exceeded")
     if isinstance(error, PromptRefused):
-        return invalid_request(shortened(str(error), PROMPT_REFUSAL_CHARACTERS), param=field)
+        message = shortened(str(error), PROMPT_REFUSAL_CHARACTERS)
+        return invalid_request(message, param=error.param or field)
     answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
     return next(answers)(error, model)
 

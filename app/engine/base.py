@@ -49,7 +49,14 @@ class PromptTooLong(EngineError):
 
 
 class PromptRefused(EngineError):
-    """The model's chat template, tokenizer or engine refuses this prompt."""
+    """The model's chat template, tokenizer or engine refuses this prompt.
+
+    `param` is the field at fault, where it is not the one that holds the prompt.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ from app.engine.base import EngineStartError
 # vLLM would take nine tenths of the machine's memory for each engine that runs on the CPU.
 CPU_KV_CACHE_BYTES = 1 << 30
 
+# A pooled prompt is done in one go and leaves little behind; encoders keep nothing at all.
+CPU_POOLING_KV_CACHE_BYTES = 1 << 29
+
+POOLING_TASKS = ("embedding", "reranking")
+
 # Templates and tokenizers run in threads: with one, a long prompt would make all others wait.
 RENDERER_THREADS = 4
 
@@ -34,10 +39,10 @@ def engine_arguments(spec: ModelSpec) -> dict[str, Any]:
 
     **Raises:** EngineStartError, naming the argument of the `vllm` block that cannot be used.
     """
-    fixed = {**_identity(spec), **_lora(spec)}
+    fixed = {**_identity(spec), **_lora(spec), **_pooling(spec)}
     for name in spec.vllm:
         _check_allowed(spec, name, fixed)
-    arguments = {**_defaults(), **spec.vllm, **fixed}
+    arguments = {**_defaults(spec), **spec.vllm, **fixed, **_classifier_of_answers(spec)}
     return {**arguments, "structured_outputs_config": _constrained_decoding(spec)}
 
 
@@ -53,10 +58,15 @@ def build_engine_args(spec: ModelSpec) -> AsyncEngineArgs:
 
 
 def _constrained_decoding(spec: ModelSpec) -> dict[str, Any]:
-    wanted = spec.vllm.get("structured_outputs_config", {})
+    return {**CONSTRAINED_DECODING, **_mapping(spec, "structured_outputs_config")}
+
+
+def _mapping(spec: ModelSpec, name: str) -> dict[str, Any]:
+    """Return what the `vllm` block says under a name that holds a mapping."""
+    wanted = spec.vllm.get(name, {})
     if not isinstance(wanted, dict):
-        raise EngineStartError(f"model {spec.id}: vllm.structured_outputs_config: not a mapping")
-    return {**CONSTRAINED_DECODING, **wanted}
+        raise EngineStartError(f"model {spec.id}: vllm.{name}: not a mapping")
+    return wanted
 
 
 def _identity(spec: ModelSpec) -> dict[str, Any]:
@@ -85,14 +95,40 @@ def _lora(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _defaults() -> dict[str, Any]:
+def _pooling(spec: ModelSpec) -> dict[str, Any]:
+    if spec.task not in POOLING_TASKS:
+        return {}
+    if spec.reranking.answers is None:
+        return {"runner": "pooling"}
+    return {"runner": "pooling", "convert": "classify"}
+
+
+def _classifier_of_answers(spec: ModelSpec) -> dict[str, Any]:
+    """Have a language model's head cut down to one number: its logit for yes less that for no.
+
+    **Source:** vllm.model_executor.models.adapters.load_weights_using_from_2_way_softmax (0.32).
+    """
+    if spec.reranking.answers is None:
+        return {}
+    head = {
+        "classifier_from_token": list(spec.reranking.answers),
+        "method": "from_2_way_softmax",
+    }
+    return {"hf_overrides": {**_mapping(spec, "hf_overrides"), **head}}
+
+
+def _defaults(spec: ModelSpec) -> dict[str, Any]:
+    is_pooling = spec.task in POOLING_TASKS
     defaults: dict[str, Any] = {
         "scheduling_policy": "priority",
-        "enable_prefix_caching": True,
         "renderer_num_workers": RENDERER_THREADS,
     }
+    if not is_pooling:
+        # Of the models that pool, vLLM knows itself which can take part of a prompt from a cache.
+        defaults["enable_prefix_caching"] = True
     if current_platform.is_cpu():
-        defaults["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+        room = CPU_POOLING_KV_CACHE_BYTES if is_pooling else CPU_KV_CACHE_BYTES
+        defaults["kv_cache_memory_bytes"] = room
     return defaults
 
 

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.catalog import LoraSpec, ModelSpec
+from app.catalog import LoraSpec, ModelSpec, RerankingSpec
 from app.engine.base import EngineStartError
-from app.engine.vllm_args import CPU_KV_CACHE_BYTES, build_engine_args, engine_arguments
+from app.engine.vllm_args import (
+    CPU_KV_CACHE_BYTES,
+    CPU_POOLING_KV_CACHE_BYTES,
+    build_engine_args,
+    engine_arguments,
+)
 
 
 def _spec(vllm: dict[str, Any] | None = None, **changes: Any) -> ModelSpec:
@@ -92,3 +97,29 @@ def test_vllms_own_refusal_names_the_model(tiny_model: Path):
     spec = _spec({"compilation_config": {"no_such_key": 1}}, source=str(tiny_model))
     with pytest.raises(EngineStartError, match="model base: vLLM refuses its arguments"):
         build_engine_args(spec)
+
+
+@pytest.mark.parametrize("task", ["embedding", "reranking"])
+def test_a_model_that_pools_runs_as_one_and_leaves_its_caching_to_vllm(task: str):
+    arguments = engine_arguments(_spec(task=task, context_window=None))
+    assert arguments["runner"] == "pooling"
+    assert arguments["max_model_len"] is None
+    assert arguments["kv_cache_memory_bytes"] == CPU_POOLING_KV_CACHE_BYTES
+    assert not {"enable_prefix_caching", "convert", "hf_overrides"} & arguments.keys()
+
+
+def test_a_language_model_that_reranks_becomes_a_classifier_of_its_two_answers():
+    reranking = RerankingSpec(answers=("no", "yes"))
+    told = {"hf_overrides": {"rope_theta": 5, "method": "other"}}
+    arguments = engine_arguments(_spec(told, task="reranking", reranking=reranking))
+    assert arguments["convert"] == "classify"
+    assert arguments["hf_overrides"] == {
+        "rope_theta": 5,
+        "classifier_from_token": ["no", "yes"],
+        "method": "from_2_way_softmax",
+    }
+
+
+def test_the_runner_of_a_model_that_pools_cannot_be_set_twice():
+    with pytest.raises(EngineStartError, match=r"vllm\.runner is set by the catalog"):
+        engine_arguments(_spec({"runner": "generate"}, task="embedding"))

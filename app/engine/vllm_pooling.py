@@ -1,0 +1,109 @@
+"""An embedding or reranking model on vLLM: owns one AsyncLLM and takes numbers out of it.
+
+vLLM pools, normalises and reads from the model's files how; its HTTP layer is not used.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any, Self
+
+import numpy as np
+from vllm.outputs import PoolingRequestOutput
+from vllm.v1.engine.exceptions import EngineDeadError
+
+from adapters_registry.host import AdapterHost
+from app.catalog import ModelSpec
+from app.engine.base import EngineDead, EngineError, ModelCard, Run
+from app.engine.metrics import EngineMetrics
+from app.engine.pooling import PoolingJob, PoolingPrompt, Vector
+from app.engine.pooling_parts import PoolingParts, check_template, furnish
+from app.engine.pooling_prompts import PROBES, VllmPoolingPrompt
+from app.engine.vllm_adapters import lora_request
+from app.engine.vllm_start import Running, ended, started
+from app.engine.vllm_translation import generate_errors
+
+
+class VllmPoolingEngine:
+    """Implements app.engine.pooling.PoolingEngine. Made by `start`, ended by `close`."""
+
+    def __init__(self, running: Running, parts: PoolingParts, metrics: EngineMetrics) -> None:
+        self._running = running
+        self._llm = running.llm
+        self._metrics = metrics
+        self._prompts = parts.prompts
+        self._card = parts.card
+
+    @classmethod
+    async def start(cls, spec: ModelSpec, metrics: EngineMetrics) -> Self:
+        """Start the engine of one catalog entry; takes tens of seconds.
+
+        **Raises:** EngineStartError, naming the model.
+        """
+        check_template(spec)
+        running, parts = await started(spec, metrics, furnish)
+        return cls(running, parts, metrics)
+
+    @property
+    def card(self) -> ModelCard:
+        return self._card
+
+    @property
+    def adapters(self) -> AdapterHost | None:
+        return self._running.adapters
+
+    async def prepare(self, job: PoolingJob) -> Sequence[PoolingPrompt]:
+        """Tokenize a job in a thread: one prompt for each input or document, in their order.
+
+        **Raises:** InputRefused, PromptRefused, EngineOverloaded.
+        """
+        return await asyncio.to_thread(self._prompts.prepare, job)
+
+    async def pool(self, prompt: PoolingPrompt, run: Run) -> Vector:
+        """Return an input's numbers; cancelling aborts.
+
+        An embedding is (dim,), a score (1,) within 0 to 1; all are finite. **Raises:** EngineError.
+        """
+        assert isinstance(prompt, VllmPoolingPrompt), "an engine runs what it prepared itself"
+        outputs = self._llm.encode(
+            prompt.input,
+            prompt.parameters,
+            run.request_id,
+            lora_request=None if run.adapter is None else lora_request(run.adapter),
+            priority=run.priority,
+        )
+        with generate_errors():
+            async with aclosing(outputs):
+                async for output in outputs:
+                    return self._numbers(output)
+        raise EngineError("the engine gave no numbers")
+
+    async def probe(self, run: Run) -> None:
+        """Pool one short text. **Raises:** EngineError."""
+        (prompt,) = await self.prepare(PROBES[self._card.task])
+        await self.pool(prompt, run)
+
+    async def check(self) -> None:
+        """Return when the engine process is alive. **Raises:** EngineDead."""
+        try:
+            await self._llm.check_health()
+        except EngineDeadError as error:
+            raise EngineDead("the engine process has died") from error
+
+    async def close(self) -> None:
+        """End the engine process; running requests are lost."""
+        await ended(self._running, self._metrics)
+
+    def _numbers(self, output: PoolingRequestOutput[Any]) -> Vector:
+        if output.error is not None:
+            raise EngineError("the engine failed to pool")
+        # A copy, since the tensor may lie in the buffer of a whole message.
+        numbers = np.array(output.outputs.data.float().numpy(), dtype=np.float32)
+        if not np.isfinite(numbers).all():
+            raise EngineError("the model's numbers are not finite")
+        return numbers if self._card.task == "embedding" else _sigmoid(numbers)
+
+
+def _sigmoid(logits: Vector) -> Vector:
+    scores: Vector = np.exp(-np.logaddexp(np.float32(0), -logits))
+    return scores
