@@ -13,6 +13,7 @@ from app.lifespan import make_lifespan
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
 from app.settings import Settings
+from app.unread_bodies import UnreadBodyMiddleware
 
 
 def create_app(settings: Settings, catalog: Catalog, drain: Drain) -> FastAPI:
@@ -20,6 +21,7 @@ def create_app(settings: Settings, catalog: Catalog, drain: Drain) -> FastAPI:
     metrics = Metrics()
     app = bare_app(make_lifespan(settings, catalog, metrics))
     openapi.serve(app)
+    app.add_middleware(UnreadBodyMiddleware)
     app.add_middleware(DrainMiddleware, drain=drain)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics)
     error_handlers.register(app)

@@ -62,7 +62,7 @@ def test_an_opus_bomb_is_refused(http: httpx.Client) -> None:
     ("name", "content"),
     [
         ("zeros.mp3", hostile.zip_of_zeros()),
-        ("chained.ogg", hostile.chained_ogg(500)),
+        ("chained.ogg", hostile.chained_ogg(500, "mono")),
         ("claims.flac", hostile.flac_of_many_claimed_samples()),
         ("edits.m4a", hostile.edit_bomb()),
         ("noise.wav", bytes(range(256)) * 4000),

@@ -1,0 +1,81 @@
+"""Reranking on the real server: a language model that judges, and a cross-encoder."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.all_tasks import CROSS_ENCODER, EMBEDDING, LLM_RERANKER
+from tests.fixtures.server import Server
+
+QUERY = "How many legs does a spider have?"
+DOCS = [
+    "Plant tomatoes in late spring, once frost has passed.",
+    "Spiders have eight legs.",
+    "World War II ended in 1945.",
+]
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def http(all_tasks: Server) -> Iterator[httpx.Client]:
+    headers = {"authorization": f"Bearer {all_tasks.key('searcher')}"}
+    with httpx.Client(base_url=f"{all_tasks.url}/openai/v1", headers=headers, timeout=60) as http:
+        yield http
+
+
+def rerank(http: httpx.Client, **fields: Any) -> httpx.Response:
+    body = {"model": LLM_RERANKER, "query": QUERY, "docs": DOCS, **fields}
+    return http.post("/reranking", json=body)
+
+
+def test_the_relevant_document_comes_first(http: httpx.Client) -> None:
+    results = rerank(http).json()["results"]
+
+    assert results[0]["doc"] == DOCS[1]
+    assert sorted(result["doc"] for result in results) == sorted(DOCS)
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def test_an_instruction_changes_the_scores(http: httpx.Client) -> None:
+    plain = {each["doc"]: each["score"] for each in rerank(http).json()["results"]}
+    asked = rerank(http, instruction="Find passages about money and banks.").json()["results"]
+
+    assert {each["doc"]: each["score"] for each in asked} != plain
+
+
+@pytest.mark.parametrize("model", [LLM_RERANKER, CROSS_ENCODER])
+def test_equal_documents_keep_their_order_and_have_one_score(
+    http: httpx.Client, model: str
+) -> None:
+    results = rerank(http, model=model, docs=["b", "a", "b", "a"]).json()["results"]
+
+    assert len({each["score"] for each in results if each["doc"] == "a"}) == 1
+    assert [each["score"] for each in results] == sorted(
+        (each["score"] for each in results), reverse=True
+    )
+
+
+def test_a_cross_encoder_takes_no_instruction(http: httpx.Client) -> None:
+    answer = rerank(http, model=CROSS_ENCODER, instruction="Find duplicates.")
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "instruction"
+
+
+def test_a_document_that_is_too_long_is_named(http: httpx.Client) -> None:
+    answer = rerank(http, docs=["fine", "word " * 5000])
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "docs.1"
+
+
+def test_a_model_of_another_task_is_refused(http: httpx.Client) -> None:
+    answer = rerank(http, model=EMBEDDING)
+
+    assert answer.status_code == 400
+    assert "does not support reranking" in answer.json()["error"]["message"]
