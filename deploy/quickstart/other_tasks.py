@@ -11,6 +11,7 @@ from pathlib import Path
 from groq import Groq
 
 from deploy.quickstart.minilm import NAME as EMBEDDING_MODEL
+from deploy.quickstart.paths import ROOT
 from deploy.quickstart.whisper import NAME as TRANSCRIPTION_MODEL
 
 SPEECH_MODEL = "piper"
@@ -67,9 +68,10 @@ def lines(done: OtherTasks) -> list[str]:
     """Return the report: one line a task."""
     alike, unlike = done.similarities.alike, done.similarities.unlike
     milliseconds = 1000 * done.speech.first_bytes_seconds
+    path = done.speech.path.relative_to(ROOT)
     return [
         f"Embeddings: {TEXT!r} is {alike:.2f} like {ALIKE!r} and {unlike:.2f} like {UNLIKE!r}",
-        f"Speech: {SENTENCE!r} is in {done.speech.path}, first bytes after {milliseconds:.0f} ms",
+        f"Speech: {SENTENCE!r} is in {path}, first bytes after {milliseconds:.0f} ms",
         f"Transcription of that file: {done.transcript!r}",
     ]
 
