@@ -37,14 +37,13 @@ MOST_ERRORS = 0.10
 
 FOREIGN = {
     "de": (
-        "Guten Morgen. Ich möchte ein Glas Wasser und ein Stück Brot.",
-        {"morning", "glass", "water"},
+        "Hallo, mein Name ist Anna und ich komme aus Berlin.",
+        {"name", "anna", "berlin"},
     ),
     "es": (
-        "Buenos días. Mi hermano vive en una casa grande en Madrid.",
-        {"morning", "brother", "house", "madrid"},
+        "La música es muy importante para mi familia.",
+        {"music", "important", "family"},
     ),
-    "it": ("Buongiorno, vorrei un caffè e una pizza, per favore.", {"coffee", "pizza"}),
 }
 KEYWORDS = 2
 
