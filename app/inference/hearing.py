@@ -29,8 +29,12 @@ class Hearing:
 
     @property
     def is_silence(self) -> bool:
-        """Whether the model made the text up, as it does where nobody speaks."""
-        return self.heard.no_speech > NOBODY_SPEAKS and self._is_unlikely
+        """Whether the model made the text up, as it does where nobody speaks.
+
+        In noise it also falls into one sentence over and over, and finds that likely.
+        """
+        made_up = self._is_unlikely or self.is_repeating
+        return self.heard.no_speech > NOBODY_SPEAKS and made_up
 
     @property
     def is_repeating(self) -> bool:

@@ -9,12 +9,15 @@ import pytest
 from tests.fixtures.all_tasks import CROSS_ENCODER, EMBEDDING, LLM_RERANKER
 from tests.fixtures.server import Server
 
-QUERY = "How many legs does a spider have?"
-DOCS = [
-    "Plant tomatoes in late spring, once frost has passed.",
-    "Spiders have eight legs.",
-    "World War II ended in 1945.",
-]
+ANSWERED = {
+    "What do bees make?": "Bees collect nectar from flowers and turn it into honey.",
+    "capital of Japan": "Tokyo is the capital of Japan and its biggest city.",
+    "best time to plant tomatoes": "Plant tomatoes in late spring, once frost has passed.",
+    "What is gravity?": "Gravity is the force by which masses attract each other.",
+    "Who painted the Mona Lisa?": "Leonardo da Vinci painted the Mona Lisa.",
+}
+QUERY, *_ = ANSWERED
+DOCS = list(ANSWERED.values())
 
 pytestmark = pytest.mark.engine
 
@@ -31,14 +34,25 @@ def rerank(http: httpx.Client, **fields: Any) -> httpx.Response:
     return http.post("/reranking", json=body)
 
 
-def test_the_relevant_document_comes_first(http: httpx.Client) -> None:
+def test_scores_come_sorted_and_each_document_once(http: httpx.Client) -> None:
     results = rerank(http).json()["results"]
 
-    assert results[0]["doc"] == DOCS[1]
     assert sorted(result["doc"] for result in results) == sorted(DOCS)
     scores = [result["score"] for result in results]
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= score <= 1 for score in scores)
+
+
+def test_a_small_model_already_tells_relevant_documents_on_the_average(
+    http: httpx.Client,
+) -> None:
+    right, wrong = [], []
+    for query, answer in ANSWERED.items():
+        for result in rerank(http, query=query).json()["results"]:
+            (right if result["doc"] == answer else wrong).append(result["score"])
+    means = sum(right) / len(right), sum(wrong) / len(wrong)
+    print(f"mean score of relevant documents {means[0]:.3f}, of others {means[1]:.3f}")
+    assert means[0] > 1.1 * means[1]
 
 
 def test_an_instruction_changes_the_scores(http: httpx.Client) -> None:

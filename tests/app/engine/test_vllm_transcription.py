@@ -25,7 +25,7 @@ from app.engine.base import (
 from app.engine.metrics import EngineMetrics
 from app.engine.transcription import Audio, Listening, Word
 from app.engine.vllm_transcription import VllmTranscriptionEngine
-from tests.fixtures.spoken import SAMPLE_RATE, joined, silence, speak, speak_espeak, trimmed
+from tests.fixtures.spoken import SAMPLE_RATE, WORDS, joined, silence, speak, speak_espeak, trimmed
 
 pytestmark = pytest.mark.engine
 
@@ -43,15 +43,6 @@ SPOKEN = {
     "es": "La música es muy importante para mi familia.",
     "fr": "Bonjour, comment allez-vous? Je suis très content de vous voir ici.",
 }
-WORDS = re.findall(
-    "[a-z]+",
-    "apple river mountain table window garden yellow doctor seven children morning people water "
-    "market animal letter music holiday number station teacher picture summer kitchen island "
-    "machine paper village dinner question butter forest hundred pocket silver winter orange "
-    "basket candle farmer hammer ladder mirror needle office pencil rabbit school shoulder sugar "
-    "ticket tiger valley wagon bottle camera dragon engine finger flower guitar honey jacket lemon "
-    "monkey ocean pepper pillow planet rocket",
-)
 WORDS_A_WINDOW = 18
 WITHIN_SECONDS = 0.25
 

@@ -41,8 +41,9 @@ async def test_a_temperature_that_is_asked_for_is_the_only_one() -> None:
     assert (hearing.heard, hearing.temperature, asked) == (REPEATING, 0.3, [0.3])
 
 
-async def test_silence_is_not_asked_about_again() -> None:
-    hearing, asked = await heard(MADE_UP)
+@pytest.mark.parametrize("made_up", [MADE_UP, said(" you" * 90, avg_logprob=-0.1, no_speech=0.61)])
+async def test_silence_is_not_asked_about_again(made_up: Heard) -> None:
+    hearing, asked = await heard(made_up)
     assert hearing.is_silence
     assert asked == [0.0]
 
