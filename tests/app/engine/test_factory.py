@@ -1,14 +1,18 @@
 """Starting engines: what is refused, and that nothing is left behind."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.catalog import Catalog, ChatSpec, ModelSpec
+from app.engine import factory
 from app.engine.base import EngineStartError
 from app.engine.factory import start_engines
+from tests.app.engine.barrier_engine import BarrierEngine
 
 
 def _spec(task: str, source: str, **vllm: object) -> ModelSpec:
@@ -22,6 +26,54 @@ def _spec(task: str, source: str, **vllm: object) -> ModelSpec:
             "vllm": vllm,
         }
     )
+
+
+@pytest.fixture
+def barrier(monkeypatch: pytest.MonkeyPatch) -> type[BarrierEngine]:
+    """Engines of task `embedding` that start only if two of them start at once."""
+    place = (BarrierEngine.__module__, BarrierEngine.__name__)
+    monkeypatch.setattr(factory, "IMPLEMENTATIONS", {"embedding": place})
+    BarrierEngine.barrier = asyncio.Barrier(2)
+    BarrierEngine.open = set()
+    return BarrierEngine
+
+
+def _waiting(*ids: str, optional: bool = False) -> list[ModelSpec]:
+    return [ModelSpec(id=id, task="embedding", source=".", optional=optional) for id in ids]
+
+
+async def test_all_models_start_at_once(barrier: type[BarrierEngine]):
+    async with asyncio.timeout(10):
+        engines = await start_engines(Catalog(models=tuple(_waiting("one", "other"))))
+
+    assert list(engines.running) == ["one", "other"]
+    await engines.close()
+    assert barrier.open == set()
+
+
+async def test_an_optional_model_that_fails_leaves_the_others_up(barrier: type[BarrierEngine]):
+    models = (*_waiting("one"), *_waiting("fails", optional=True))
+    async with asyncio.timeout(10):
+        engines = await start_engines(Catalog(models=models))
+
+    assert list(engines.running) == ["one"]
+    assert list(engines.absent) == ["fails"]
+    assert barrier.open == {"one"}
+
+
+async def test_any_other_model_that_fails_ends_them_all(barrier: type[BarrierEngine]):
+    async with asyncio.timeout(10):
+        with pytest.raises(EngineStartError, match="model fails: no"):
+            await start_engines(Catalog(models=tuple(_waiting("one", "fails"))))
+
+    assert barrier.open == set()
+
+
+async def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch):
+    place = ("app.engine.not_installed", "Engine")
+    monkeypatch.setattr(factory, "IMPLEMENTATIONS", {"embedding": place})
+    with pytest.raises(EngineStartError, match="model one: its backend is not installed"):
+        await start_engines(Catalog(models=tuple(_waiting("one"))))
 
 
 async def test_a_wrong_vllm_argument_stops_the_start(tiny_model: Path):
@@ -51,3 +103,33 @@ def test_importing_the_factory_and_the_plugin_loads_neither_vllm_nor_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+async def test_an_error_that_nobody_expects_leaves_no_process(
+    piper_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "broken_backend.py").write_text(
+        "import asyncio, psutil\n"
+        "class BrokenEngine:\n"
+        "    @classmethod\n"
+        "    async def start(cls, spec, metrics):\n"
+        "        before = set(psutil.Process().children())\n"
+        "        while set(psutil.Process().children()) <= before:\n"
+        "            await asyncio.sleep(0.01)\n"
+        "        raise RuntimeError('a library broke')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = ("broken_backend", "BrokenEngine")
+    monkeypatch.setattr(factory, "IMPLEMENTATIONS", {**factory.IMPLEMENTATIONS, "chat": broken})
+    speech = ModelSpec.model_validate(
+        {
+            "id": "piper",
+            "task": "speech",
+            "source": str(piper_voice.parent),
+            "speech": {"backend": "piper"},
+        }
+    )
+    before = set(psutil.Process().children())
+    with pytest.raises(RuntimeError, match="a library broke"):
+        await start_engines(Catalog(models=(_spec("chat", "x"), speech)))
+    assert set(psutil.Process().children()) == before

@@ -390,6 +390,14 @@ async def test_a_voice_that_cannot_be_loaded_leaves_no_process(piper_voice: Path
     assert {child.pid for child in psutil.Process().children()} <= before
 
 
+async def test_a_machine_that_starts_no_process_is_an_error_of_the_model(
+    piper_voice: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
+    with pytest.raises(EngineStartError, match="model piper: .* cannot be started"):
+        await PiperEngine.start(_spec(piper_voice.parent), EngineMetrics())
+
+
 async def test_without_piper_the_extra_is_named(
     piper_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -197,6 +197,9 @@ class StubBudget:
             raise refusal
         self.seconds.append(seconds)
 
+    async def return_seconds(self) -> None:
+        self.seconds.pop()
+
     async def settle(self, *, tokens: int) -> None:
         self.settled.append(tokens)
 

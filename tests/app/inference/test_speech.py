@@ -168,6 +168,14 @@ async def test_an_input_of_which_no_sound_comes_is_refused(
     assert answer.message == "No speech could be made of this input."
 
 
+async def test_tokens_that_were_no_sound_are_paid_for(rig: SpeechRig) -> None:
+    rig.engine.prompt = StubSpeechPrompt(tokens=9, max_tokens=1200)
+    rig.engine.script = [Sound(SILENCE.samples, tokens=1200)]
+    assert (await refusal(rig)).status == 400
+    assert charges(rig) == [([1209], [1209])]
+    assert rig.observer.cut == []
+
+
 async def test_a_text_that_the_engine_cannot_take_is_refused_before_it_is_paid(
     rig: SpeechRig,
 ) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -207,6 +208,31 @@ async def test_a_failing_window_ends_the_others_and_the_request(rig, error) -> N
     assert (await refusal(rig, recording(1, 2, 3, 4))).status == 503
     assert rig.engine.running == 0
     assert 4 not in [number for number, _ in rig.engine.heard]
+
+
+async def test_seconds_are_given_back_where_the_engine_fails(rig) -> None:
+    rig.engine.answers = {1: [EngineDead("gone")]}
+    assert (await refusal(rig)).status == 503
+    assert [budget.seconds for budget in rig.limits.budgets] == [[]]
+
+
+async def test_seconds_are_given_back_where_there_is_no_place(rig) -> None:
+    with ExitStack() as others, pytest.raises(ApiError) as caught:
+        async with rig.inference.open(Transcribing, rig.context, BASE) as served:
+            for _ in range(5 * CARD.max_running):
+                others.enter_context(rig.admission.enter(BASE, "on_demand", 1))
+            await served.transcribe(recording(1), ENGLISH)
+    assert caught.value.status == 503
+    assert [budget.seconds for budget in rig.limits.budgets] == [[]]
+
+
+async def test_who_goes_away_pays_for_the_seconds(rig) -> None:
+    rig.engine.gate = asyncio.Event()
+    transcribing = asyncio.ensure_future(transcribe(rig))
+    await rig.engine.waiting.wait()
+    transcribing.cancel()
+    await asyncio.wait([transcribing])
+    assert [budget.seconds for budget in rig.limits.budgets] == [[10.0]]
 
 
 async def test_cancelling_aborts_all_that_runs_and_gives_the_place_back(rig) -> None:

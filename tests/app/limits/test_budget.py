@@ -255,6 +255,16 @@ async def test_nobody_gains_by_a_negative_number(tenant: Tenants) -> None:
     assert await acme.refusal(tokens=1) is not None
 
 
+async def test_seconds_that_are_given_back_can_be_taken_again(tenant: Tenants) -> None:
+    acme = tenant(ash=100, asd=1000)
+    budget = await acme.open()
+    await budget.reserve_seconds(60.5)
+    await budget.return_seconds()
+    await budget.return_seconds()
+    assert await acme.refusal(seconds=100) is None
+    assert await acme.refusal(seconds=1) is not None
+
+
 async def test_a_hundred_parallel_reservations_get_exactly_the_limit(tenant: Tenants) -> None:
     acme = tenant(tpm=1000, tpd=100_000)
     refusals = await asyncio.gather(*(acme.refusal(tokens=30) for _ in range(100)))

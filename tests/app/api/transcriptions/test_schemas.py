@@ -16,7 +16,8 @@ from app.api.transcriptions.schemas import (
     read,
 )
 from app.errors import ApiError
-from app.uploads import UploadedFile
+from app.uploads import MAX_FIELD_BYTES, UploadedFile
+from tests.stopwatch import cpu_time
 
 FORMATS = ["json", "text", "verbose_json", "srt", "vtt"]
 BRACKETS = f"{GRANULARITIES}[]"
@@ -67,6 +68,14 @@ def test_any_other_temperature_is_refused(written: str) -> None:
     if re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", written):
         assume(not 0 <= float(written) <= 1)
     assert refusal(TranscriptionForm, upload(temperature=written)).param == "temperature"
+
+
+@pytest.mark.parametrize("end", ["x", ".", "e", ".x"])
+def test_a_number_of_the_longest_field_is_read_in_no_time(end: str) -> None:
+    written = "1" * (MAX_FIELD_BYTES - len(end)) + end
+    with cpu_time() as watch:
+        assert refusal(TranscriptionForm, upload(temperature=written)).param == "temperature"
+    assert watch.seconds < 0.05
 
 
 @pytest.mark.parametrize("name", [GRANULARITIES, BRACKETS])
