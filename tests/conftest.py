@@ -9,5 +9,4 @@ pytest_plugins = [
     "tests.fixtures.seaweedfs",
     "tests.fixtures.server",
     "tests.fixtures.smollm2",
-    "tests.fixtures.all_tasks",
 ]

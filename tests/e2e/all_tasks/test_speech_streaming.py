@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.fixtures.all_tasks import SPEECH, VOICE
+from tests.e2e.all_tasks.catalog import SPEECH, VOICE
 from tests.fixtures.server import Server
 
 SENTENCE = "The morning train leaves the station at half past seven. "

@@ -7,8 +7,8 @@ import numpy as np
 import openai
 import pytest
 
-from tests.e2e.word_errors import words
-from tests.fixtures.all_tasks import TRANSCRIPTION, wav
+from tests.e2e.all_tasks.catalog import TRANSCRIPTION, wav
+from tests.e2e.all_tasks.word_errors import words
 from tests.fixtures.spoken import SAMPLE_RATE, WORDS, Audio, joined, silence, speak, trimmed
 
 WORDS_A_RECORDING = 14

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from app.unread_bodies import LINGER_BYTES
-from tests.fixtures.all_tasks import TRANSCRIPTION, wav
+from tests.e2e.all_tasks.catalog import TRANSCRIPTION, wav
 from tests.fixtures.server import Server
 from tests.fixtures.spoken import speak
 from tests.hostile import audio as hostile

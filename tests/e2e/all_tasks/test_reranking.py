@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fixtures.all_tasks import CROSS_ENCODER, EMBEDDING, LLM_RERANKER
+from tests.e2e.all_tasks.catalog import CROSS_ENCODER, EMBEDDING, LLM_RERANKER
 from tests.fixtures.server import Server
 
 ANSWERED = {

@@ -10,8 +10,8 @@ import numpy as np
 import openai
 import pytest
 
-from tests.e2e.word_errors import word_errors
-from tests.fixtures.all_tasks import TRANSCRIPTION, wav
+from tests.e2e.all_tasks.catalog import TRANSCRIPTION, wav
+from tests.e2e.all_tasks.word_errors import word_errors
 from tests.fixtures.server import Server
 from tests.fixtures.spoken import SAMPLE_RATE, Audio, joined, silence, speak
 

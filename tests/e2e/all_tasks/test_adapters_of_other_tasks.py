@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from app.engine.linear_shapes import linear_shapes
+from tests.e2e.all_tasks.catalog import EMBEDDING, ORPHEUS, registered
 from tests.fixtures import tiny_orpheus
-from tests.fixtures.all_tasks import EMBEDDING, ORPHEUS, registered
 from tests.fixtures.random_adapter import write_random_adapter
 from tests.fixtures.server import Server
 

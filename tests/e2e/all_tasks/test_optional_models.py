@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.fixtures.all_tasks import (
+from tests.e2e.all_tasks.catalog import (
     BROKEN,
     EMBEDDING,
     LLM_RERANKER,

@@ -13,7 +13,7 @@ import numpy as np
 import openai
 import pytest
 
-from tests.fixtures.all_tasks import EMBEDDING
+from tests.e2e.all_tasks.catalog import EMBEDDING
 from tests.fixtures.server import Server
 
 TEXTS = [

@@ -6,8 +6,8 @@ import groq
 import openai
 import pytest
 
-from tests.e2e.word_errors import word_errors, words
-from tests.fixtures.all_tasks import SPEECH, TRANSCRIPTION, VOICE, wav
+from tests.e2e.all_tasks.catalog import SPEECH, TRANSCRIPTION, VOICE, wav
+from tests.e2e.all_tasks.word_errors import word_errors, words
 from tests.fixtures.server import Server
 from tests.fixtures.spoken import speak_espeak
 
