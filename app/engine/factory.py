@@ -77,7 +77,8 @@ async def start_engines(catalog: Catalog) -> Engines:
         done, _ = await asyncio.wait(starting, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()  # raises what stopped the wait; without an error all are done
-    except (EngineStartError, asyncio.CancelledError):
+    except BaseException:
+        # Whatever it was, no engine process may be left behind.
         await _end(starting)
         raise
     _spare_the_garbage_collector()
@@ -106,8 +107,21 @@ async def _start(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine:
     except ImportError as error:
         message = f"model {spec.id}: its backend is not installed: {error}"
         raise EngineStartError(message) from error
-    engine: RunningEngine = await getattr(implementation, name).start(spec, metrics)
+    except Exception as error:
+        raise _unexpected(spec, error) from error
+    try:
+        engine: RunningEngine = await getattr(implementation, name).start(spec, metrics)
+    except EngineStartError:
+        raise
+    except Exception as error:
+        raise _unexpected(spec, error) from error
     return engine
+
+
+def _unexpected(spec: ModelSpec, error: Exception) -> EngineStartError:
+    """Make one model's error of what loading a backend raised: it runs anybody's code."""
+    log.error("backend failed", model=spec.id, exc_info=error)
+    return EngineStartError(f"model {spec.id}: its backend failed: {type(error).__name__}: {error}")
 
 
 def _spare_the_garbage_collector() -> None:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 import structlog
 from vllm.inputs.engine import tokens_input
 from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -20,7 +21,6 @@ from adapters_registry.host import AdapterHost
 from app.catalog import ModelSpec, SpeechSpec
 from app.engine.base import (
     EngineDead,
-    EngineError,
     EngineStartError,
     ModelCard,
     PromptRefused,
@@ -150,6 +150,7 @@ class OrpheusEngine:
     async def speak(self, prompt: SpeechPrompt, run: Run) -> AsyncIterator[Sound]:
         """Speak a text; the first piece comes with the third frame, of about 85 ms each.
 
+        Of tokens that are no audio it makes one empty piece.
         Closing or cancelling aborts it. **Raises:** EngineError and its kinds.
         """
         assert isinstance(prompt, OrpheusPrompt), "an engine runs what it prepared itself"
@@ -164,7 +165,7 @@ class OrpheusEngine:
                     yield Sound(await self._codec.decode(piece), tokens)
                     tokens = 0
         if is_silent:
-            raise EngineError("the model generated no audio")
+            yield Sound(np.zeros(0, np.float32), tokens)
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""

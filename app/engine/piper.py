@@ -1,9 +1,9 @@
 """Text to speech with Piper: its voices, and a process that speaks with them.
 
 Piper is never imported here. A process that has died takes the requests in flight with it; `check`
-says so from then on, and the next request starts another, at once the first time and after longer
-and longer pauses where it keeps dying. Voices of one model have one sample rate. There are no
-adapters.
+says so from then on, and it or the next request starts another, at once the first time and after
+longer and longer pauses where it keeps dying. Voices of one model have one sample rate. There are
+no adapters.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -99,6 +99,7 @@ class PiperEngine:
         self._settings = settings
         self._process: PiperProcess | None = None
         self._starting = asyncio.Lock()
+        self._mending: asyncio.Task[None] | None = None
         self._pauses = Pauses()
         self._is_closed = False
 
@@ -118,6 +119,9 @@ class PiperEngine:
             engine._process = await PiperProcess.start(settings)
         except WorkerUnusable as error:
             raise EngineStartError(_why(spec, error)) from error
+        except OSError as error:
+            message = f"model {spec.id}: Piper's process cannot be started: {error.strerror}"
+            raise EngineStartError(message) from error
         return engine
 
     @property
@@ -170,8 +174,11 @@ class PiperEngine:
             pass
 
     async def check(self) -> None:
-        """Return when the process is alive. **Raises:** EngineDead."""
+        """Return when the process is alive. **Raises:** EngineDead, and has it started again."""
         if self._process is None or not self._process.is_alive:
+            # A server that is not ready gets no request that would do so.
+            if self._mending is None or self._mending.done():
+                self._mending = asyncio.create_task(self._mended())
             raise EngineDead("the process of Piper has ended")
 
     async def close(self) -> None:
@@ -180,6 +187,12 @@ class PiperEngine:
         async with self._starting:
             if self._process is not None:
                 await self._process.close()
+        if self._mending is not None:
+            await self._mending
+
+    async def _mended(self) -> None:
+        with suppress(EngineDead):
+            await self._alive()
 
     async def _alive(self) -> PiperProcess:
         """Return the process, which is started again where it has died. **Raises:** EngineDead."""

@@ -38,7 +38,7 @@ def furnish(spec: ModelSpec, running: Running) -> PoolingParts:
     told = _card(spec, llm)
     prompts = _prompts(spec, llm, told.context_window)
     # Shows a template that fails, and settles the tokenizer's state before threads share it.
-    prompts.prepare(PROBES[spec.task])
+    list(prompts.prepare(PROBES[spec.task]))
     return PoolingParts(prompts, told)
 
 

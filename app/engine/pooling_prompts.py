@@ -27,6 +27,11 @@ NO_INSTRUCTION = "This model takes no instruction."
 UNREADABLE_QUERY = "The query or the instruction cannot be given to this model."
 PAIR_REFUSED = "This query and these documents cannot be given to this model."
 
+CHARACTERS_AT_ONCE = 1 << 17
+"""Tokenizing more takes longer than other requests should wait: tens of milliseconds."""
+
+OneInput = str | Sequence[int]
+
 PROBES: Mapping[Task, PoolingJob] = {
     "embedding": EmbeddingJob(("Hello",), "probe"),
     "reranking": RerankingJob("Hello", ("Hello",), "probe"),
@@ -46,8 +51,11 @@ class VllmPoolingPrompt:
 class PoolingPrompts(Protocol):
     """Turns the jobs of one task into prompts."""
 
-    def prepare(self, job: PoolingJob) -> Sequence[VllmPoolingPrompt]:
-        """Tokenize a job; blocks, for a thread. **Raises:** InputRefused, PromptRefused."""
+    def prepare(self, job: PoolingJob) -> Iterator[Sequence[VllmPoolingPrompt]]:
+        """Tokenize a job bit by bit, in its order; each step blocks, for a thread.
+
+        **Raises:** InputRefused, PromptRefused.
+        """
         ...
 
 
@@ -60,21 +68,22 @@ class EmbeddingPrompts:
         self._vocabulary = llm.model_config.get_vocab_size()
         self._window = context_window
 
-    def prepare(self, job: PoolingJob) -> Sequence[VllmPoolingPrompt]:
-        """Tokenize all texts in one call. **Raises:** InputRefused."""
+    def prepare(self, job: PoolingJob) -> Iterator[Sequence[VllmPoolingPrompt]]:
+        """Tokenize many texts in one call. **Raises:** InputRefused."""
         assert isinstance(job, EmbeddingJob), "an embedding engine is asked for embeddings"
         for index, each in enumerate(job.inputs):
             self._check(index, each)
-        return [
-            VllmPoolingPrompt(
-                _checked_length(index, tokens, self._window),
-                tokens_input(tokens, cache_salt=job.cache_salt),
-                PoolingParams(task="embed"),
-            )
-            for index, tokens in enumerate(self._tokens(job.inputs))
-        ]
+        for first, inputs in _batches(job.inputs):
+            yield [
+                VllmPoolingPrompt(
+                    _checked_length(index, tokens, self._window),
+                    tokens_input(tokens, cache_salt=job.cache_salt),
+                    PoolingParams(task="embed"),
+                )
+                for index, tokens in enumerate(self._tokens(inputs), first)
+            ]
 
-    def _check(self, index: int, each: str | Sequence[int]) -> None:
+    def _check(self, index: int, each: OneInput) -> None:
         if not each:
             raise InputRefused(index, "empty")
         if isinstance(each, str):
@@ -82,7 +91,7 @@ class EmbeddingPrompts:
         elif min(each) < 0 or max(each) >= self._vocabulary:
             raise InputRefused(index, "unknown_token")
 
-    def _tokens(self, inputs: Sequence[str | Sequence[int]]) -> Iterator[list[int]]:
+    def _tokens(self, inputs: Sequence[OneInput]) -> Iterator[list[int]]:
         encoded = self._encoded([each for each in inputs if isinstance(each, str)])
         for each in inputs:
             yield next(encoded) if isinstance(each, str) else list(each)
@@ -118,7 +127,7 @@ class RerankingPrompts:
         self._control_tokens = None if template is None else ControlTokens(tokenizer)
         self._window = context_window
 
-    def prepare(self, job: PoolingJob) -> Sequence[VllmPoolingPrompt]:
+    def prepare(self, job: PoolingJob) -> Iterator[Sequence[VllmPoolingPrompt]]:
         """Tokenize a prompt for each document. **Raises:** InputRefused, PromptRefused."""
         assert isinstance(job, RerankingJob), "a reranking engine is asked to rerank"
         instruction = self._checked_instruction(job)
@@ -127,13 +136,11 @@ class RerankingPrompts:
                 raise InputRefused(index, "empty")
             characters = len(job.query) + len(instruction) + len(doc)
             _check_text(index, doc, characters, self._window)
-        prompts = []
         for index, doc in enumerate(job.docs):
             tokens, parameters = self._pair(job.query, doc, instruction)
             length = _checked_length(index, tokens, self._window)
             given = tokens_input(tokens, cache_salt=job.cache_salt)
-            prompts.append(VllmPoolingPrompt(length, given, parameters))
-        return prompts
+            yield [VllmPoolingPrompt(length, given, parameters)]
 
     def _checked_instruction(self, job: RerankingJob) -> str:
         if not job.query:
@@ -172,6 +179,16 @@ class RerankingPrompts:
         if hidden is not None:
             return control_tokens.tokens(rendered, hidden)
         return cast(list[int], prompt["prompt_token_ids"])
+
+
+def _batches(inputs: Sequence[OneInput]) -> Iterator[tuple[int, Sequence[OneInput]]]:
+    """Yield inputs that are tokenized together, and the place of the first among all."""
+    first = characters = 0
+    for end, each in enumerate(inputs, 1):
+        characters += len(each)
+        if characters >= CHARACTERS_AT_ONCE or end == len(inputs):
+            yield first, inputs[first:end]
+            first, characters = end, 0
 
 
 def _scored(extra: dict[str, Any] | None = None) -> PoolingParams:

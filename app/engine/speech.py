@@ -72,6 +72,7 @@ class SpeechEngine(Engine, Protocol):
     def speak(self, prompt: SpeechPrompt, run: Run) -> AsyncIterator[Sound]:
         """Speak, once for each prompt; the first piece comes long before the last is made.
 
+        There is one at least; all are empty where the model made no sound of the text.
         Closing or cancelling aborts it. **Raises:** EngineError.
         """
         ...

@@ -5,6 +5,7 @@ vLLM pools, normalises and reads from the model's files how; its HTTP layer is n
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from app.engine.pooling import PoolingJob, PoolingPrompt, Vector
 from app.engine.pooling_parts import PoolingParts, check_template, furnish
 from app.engine.pooling_prompts import PROBES, VllmPoolingPrompt
 from app.engine.vllm_adapters import lora_request
+from app.engine.vllm_args import RENDERER_THREADS
 from app.engine.vllm_start import Running, ended, started
 from app.engine.vllm_translation import generate_errors
 
@@ -33,6 +35,8 @@ class VllmPoolingEngine:
         self._metrics = metrics
         self._prompts = parts.prompts
         self._card = parts.card
+        # Its own: the threads of everybody would be full of long jobs.
+        self._threads = ThreadPoolExecutor(RENDERER_THREADS, thread_name_prefix="tokenizer")
 
     @classmethod
     async def start(cls, spec: ModelSpec, metrics: EngineMetrics) -> Self:
@@ -53,11 +57,16 @@ class VllmPoolingEngine:
         return self._running.adapters
 
     async def prepare(self, job: PoolingJob) -> Sequence[PoolingPrompt]:
-        """Tokenize a job in a thread: one prompt for each input or document, in their order.
+        """Tokenize a job in threads: one prompt for each input or document, in their order.
 
         **Raises:** InputRefused, PromptRefused, EngineOverloaded.
         """
-        return await asyncio.to_thread(self._prompts.prepare, job)
+        loop, prompts = asyncio.get_running_loop(), list[PoolingPrompt]()
+        steps = self._prompts.prepare(job)
+        # Step by step, so that others have their turns, and nothing is done for who has gone.
+        while (step := await loop.run_in_executor(self._threads, next, steps, None)) is not None:
+            prompts += step
+        return prompts
 
     async def pool(self, prompt: PoolingPrompt, run: Run) -> Vector:
         """Return an input's numbers; cancelling aborts.
@@ -91,7 +100,8 @@ class VllmPoolingEngine:
             raise EngineDead("the engine process has died") from error
 
     async def close(self) -> None:
-        """End the engine process; running requests are lost."""
+        """End the engine process and its threads; running requests are lost."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await ended(self._running, self._metrics)
 
     def _numbers(self, output: PoolingRequestOutput[Any]) -> Vector:

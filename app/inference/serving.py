@@ -111,9 +111,18 @@ class Served:
         """Take tokens from the limits, once in a request. **Raises:** ApiError 413, 429."""
         await self._reserve(lambda budget: budget.reserve_tokens(tokens))
 
-    async def reserve_seconds(self, seconds: float) -> None:
-        """Take seconds of audio from the limits, for good. **Raises:** ApiError 413, 429."""
+    @asynccontextmanager
+    async def charging_seconds(self, seconds: float) -> AsyncIterator[None]:
+        """Take seconds of audio from the limits; what the block fails at gives them back.
+
+        Who goes away before its end pays for them. **Raises:** ApiError 413, 429.
+        """
         await self._reserve(lambda budget: budget.reserve_seconds(seconds))
+        try:
+            yield
+        except ApiError:
+            await self._counted.return_seconds()
+            raise
 
     async def _reserve(self, take: Callable[[Budget], Awaitable[None]]) -> None:
         while True:

@@ -84,8 +84,6 @@ class Speaking(Served):
                 tokens += sound.tokens
                 samples += len(sound.samples)
                 yield sound
-            if not samples:
-                raise PromptRefused("No speech could be made of this input.")
             finished = True
         except EngineError:
             failed = True
@@ -95,6 +93,9 @@ class Speaking(Served):
             self._used_tokens += 0 if failed else prompt.tokens + tokens
             self._tell(prompt.tokens, tokens, finished=finished)
             self._ports.observer.spoken(self.card.id, samples / self.sample_rate)
+        if not samples:
+            # Made by the model, whose weights may be the caller's, it is paid for.
+            raise PromptRefused("No speech could be made of this input.")
 
     def _tell(self, prompt_tokens: int, tokens: int, *, finished: bool) -> None:
         label, observer = self.card.id, self._ports.observer

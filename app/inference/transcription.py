@@ -70,13 +70,16 @@ class Transcribing(Served):
     async def transcribe(self, audio: Audio, how: Dictation) -> Transcript:
         """Write a recording down; once in a request. Cancelling aborts all that runs.
 
-        Its seconds are taken from the limits first, and not given back. The request holds one
-        place; of its windows, a bounded number is heard at a time.
+        Its seconds are taken from the limits first, and given back where the service fails.
         **Raises:** ApiError.
         """
         seconds = len(audio) / SAMPLE_RATE
-        await self.reserve_seconds(max(seconds, LEAST_SECONDS))
-        self._ports.observer.heard(self.card.id, seconds)
+        async with self.charging_seconds(max(seconds, LEAST_SECONDS)):
+            self._ports.observer.heard(self.card.id, seconds)
+            return await self._written_down(audio, seconds, how)
+
+    async def _written_down(self, audio: Audio, seconds: float, how: Dictation) -> Transcript:
+        """Hold one place for all windows, of which a bounded number is heard at a time."""
         windows = await asyncio.to_thread(split, audio, max_seconds=self._engine.window_seconds)
         if not windows:
             return put_together(how.language, seconds, [])
@@ -86,7 +89,8 @@ class Transcribing(Served):
             language = how.language or await listener.language(windows[0])
             listening = Listening(how.task, language, how.context, how.temperature)
             passages = await listener.passages(windows, listening, how.wants_words, at_once)
-        return put_together(language, seconds, passages)
+        # An hour of speech takes tens of milliseconds to put together.
+        return await asyncio.to_thread(put_together, language, seconds, passages)
 
     @property
     def _engine(self) -> TranscriptionEngine:

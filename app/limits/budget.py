@@ -41,6 +41,7 @@ class Budget:
         self._clock = clock
         self._seen: dict[str, tuple[Window, int]] = {}
         self._reserved: _Charge | None = None
+        self._seconds: _Charge | None = None
         self._is_settled = False
 
     @property
@@ -71,7 +72,13 @@ class Budget:
 
     async def reserve_seconds(self, seconds: float) -> None:
         """Take seconds of audio, rounded up to whole ones. **Raises:** as `reserve_tokens`."""
-        await self._charge(self._quota.seconds, max(0, ceil(seconds)))
+        self._seconds = await self._charge(self._quota.seconds, max(0, ceil(seconds)))
+
+    async def return_seconds(self) -> None:
+        """Give the seconds of audio back, if their windows last; a second call does nothing."""
+        charge, self._seconds = self._seconds, None
+        if charge is not None and charge.amount > 0:
+            await self._give_back(charge, charge.amount)
 
     async def settle(self, *, tokens: int) -> None:
         """Correct the reserved tokens to those that were used; a second call does nothing.

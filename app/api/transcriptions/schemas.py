@@ -21,7 +21,8 @@ GRANULARITIES = "timestamp_granularities"
 LISTS = frozenset({GRANULARITIES, f"{GRANULARITIES}[]"})
 """The SDKs write the brackets."""
 
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+# No digit can be read in two ways: of thousands, trying them all would take seconds.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 F = TypeVar("F", bound=BaseModel)
 

@@ -1,5 +1,6 @@
 """Transcriptions and translations without HTTP: from an uploaded form to an answer's bytes."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class TranscriptionsService:
             )
             transcript = await self._transcript(served, context, upload, how)
             language = _name(transcript.language, served.languages)
-        return Answer(context.id, "transcribe", form, language, transcript).written()
+        return await _written(Answer(context.id, "transcribe", form, language, transcript))
 
     async def translate(self, context: RequestContext, upload: UploadedFile) -> Written:
         """Write down in English what is said, else as `transcribe`. **Raises:** ApiError."""
@@ -63,7 +64,7 @@ class TranscriptionsService:
                 raise _unsupported(form.model, "translation")
             how = Dictation("translate", context=form.prompt, temperature=form.temperature)
             transcript = await self._transcript(served, context, upload, how)
-        return Answer(context.id, "translate", form, "english", transcript).written()
+        return await _written(Answer(context.id, "translate", form, "english", transcript))
 
     async def _transcript(
         self, served: Transcribing, context: RequestContext, upload: UploadedFile, how: Dictation
@@ -71,6 +72,11 @@ class TranscriptionsService:
         await served.check_context(how.context)
         async with self._intake.samples(upload, context.caller.org_id) as audio:
             return await served.transcribe(audio, how)
+
+
+async def _written(answer: Answer) -> Written:
+    """Write an answer off the loop: an hour of speech takes tens of milliseconds."""
+    return await asyncio.to_thread(answer.written)
 
 
 def _upload_form(form: type[AudioForm], temp_dir: Path, limits: LimitSettings) -> UploadForm:

@@ -40,7 +40,10 @@ def application(router: APIRouter, **services: object) -> ASGIApp:
 
 
 class Client:
-    """Sends one body and hangs up when it likes; drives the application itself."""
+    """Sends one body and hangs up when it likes; drives the application itself.
+
+    Where `reads` is given, it takes no more than one piece of the answer before the event.
+    """
 
     def __init__(self, url: str, body: dict[str, Any]) -> None:
         self._url = url
@@ -48,6 +51,7 @@ class Client:
         self._inbox.put_nowait({"type": "http.request", "body": json.dumps(body).encode()})
         self.sent: list[Message] = []
         self.streaming = asyncio.Event()
+        self.reads: asyncio.Event | None = None
 
     def hang_up(self) -> None:
         self._inbox.put_nowait({"type": "http.disconnect"})
@@ -67,6 +71,8 @@ class Client:
         self.sent.append(message)
         if message.get("body"):
             self.streaming.set()
+            if self.reads is not None:
+                await self.reads.wait()
 
 
 async def hang_up_when(client: Client, app: ASGIApp, event: asyncio.Event) -> None:

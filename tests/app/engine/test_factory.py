@@ -105,31 +105,50 @@ def test_importing_the_factory_and_the_plugin_loads_neither_vllm_nor_torch():
     assert done.stdout.strip() == "[]"
 
 
+BROKEN = """
+import asyncio, psutil
+
+class BrokenEngine:
+    @classmethod
+    async def start(cls, spec, metrics):
+        while len(psutil.Process().children()) == {children}:
+            await asyncio.sleep(0.01)
+        raise {error}("a library broke")
+"""
+"""Waits for another model's process, and fails."""
+
+
+def _broken(monkeypatch: pytest.MonkeyPatch, directory: Path, error: str) -> ModelSpec:
+    module = f"broken_by_{error}"
+    children = len(psutil.Process().children())
+    (directory / f"{module}.py").write_text(BROKEN.format(error=error, children=children))
+    monkeypatch.syspath_prepend(directory)
+    implementations = {**factory.IMPLEMENTATIONS, "chat": (module, "BrokenEngine")}
+    monkeypatch.setattr(factory, "IMPLEMENTATIONS", implementations)
+    return _spec("chat", "nowhere")
+
+
+def _piper(voice: Path) -> ModelSpec:
+    speech = {"backend": "piper"}
+    return ModelSpec.model_validate(
+        {"id": "piper", "task": "speech", "source": str(voice.parent), "speech": speech}
+    )
+
+
 async def test_an_error_that_nobody_expects_leaves_no_process(
     piper_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "broken_backend.py").write_text(
-        "import asyncio, psutil\n"
-        "class BrokenEngine:\n"
-        "    @classmethod\n"
-        "    async def start(cls, spec, metrics):\n"
-        "        before = set(psutil.Process().children())\n"
-        "        while set(psutil.Process().children()) <= before:\n"
-        "            await asyncio.sleep(0.01)\n"
-        "        raise RuntimeError('a library broke')\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    broken = ("broken_backend", "BrokenEngine")
-    monkeypatch.setattr(factory, "IMPLEMENTATIONS", {**factory.IMPLEMENTATIONS, "chat": broken})
-    speech = ModelSpec.model_validate(
-        {
-            "id": "piper",
-            "task": "speech",
-            "source": str(piper_voice.parent),
-            "speech": {"backend": "piper"},
-        }
-    )
+    broken = _broken(monkeypatch, tmp_path, "RuntimeError")
     before = set(psutil.Process().children())
-    with pytest.raises(RuntimeError, match="a library broke"):
-        await start_engines(Catalog(models=(_spec("chat", "x"), speech)))
+    with pytest.raises(EngineStartError, match=r"chat-model: .*RuntimeError: a library broke"):
+        await start_engines(Catalog(models=(broken, _piper(piper_voice))))
     assert set(psutil.Process().children()) == before
+
+
+async def test_an_error_that_nobody_expects_takes_an_optional_model_alone(
+    piper_voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    broken = _broken(monkeypatch, tmp_path, "LookupError").model_copy(update={"optional": True})
+    engines = await start_engines(Catalog(models=(broken, _piper(piper_voice))))
+    assert (list(engines.running), list(engines.absent)) == (["piper"], [broken.id])
+    await engines.close()

@@ -217,6 +217,29 @@ async def test_a_killed_process_fails_what_is_in_flight_and_the_next_request_sta
     assert _process(own_engine).pid != before
 
 
+async def test_a_server_that_is_asked_for_its_health_alone_gets_well(own_engine: PiperEngine):
+    await _kill(own_engine)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await own_engine.check()
+                break
+            except EngineDead:
+                await asyncio.sleep(0.05)
+    assert await _seconds(own_engine, "I am back.") > 0.3
+
+
+async def test_an_engine_that_is_closed_while_it_gets_well_leaves_no_process(piper_voice: Path):
+    engine = await PiperEngine.start(_spec(piper_voice.parent), EngineMetrics())
+    before = set(psutil.Process().children())
+    await _kill(engine)
+    with pytest.raises(EngineDead):
+        await engine.check()
+    await asyncio.sleep(0)
+    await engine.close()
+    assert set(psutil.Process().children()) <= before
+
+
 async def test_a_process_that_keeps_dying_is_not_started_for_every_request(
     own_engine: PiperEngine,
 ):
@@ -394,7 +417,7 @@ async def test_a_machine_that_starts_no_process_is_an_error_of_the_model(
     piper_voice: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    with pytest.raises(EngineStartError, match="model piper: .* cannot be started"):
+    with pytest.raises(EngineStartError, match=r"model piper: .* cannot be started"):
         await PiperEngine.start(_spec(piper_voice.parent), EngineMetrics())
 
 

@@ -103,6 +103,27 @@ async def test_tokens_are_counted_with_the_special_ones(engine: VllmPoolingEngin
     assert [prompt.tokens for prompt in prompts] == [3, 4, 2]
 
 
+async def test_long_jobs_are_tokenized_by_turns(engine: VllmPoolingEngine):
+    long = EmbeddingJob(["many words " * 100] * 2048, "salt")
+    others = [asyncio.create_task(engine.prepare(long)) for _ in range(16)]
+    await asyncio.sleep(0)
+    await engine.prepare(EmbeddingJob(("hello",), "salt"))
+    assert not any(other.done() for other in others)
+    for other in others:
+        other.cancel()
+    await asyncio.wait(others)
+
+
+async def test_of_a_long_job_every_input_keeps_its_place(engine: VllmPoolingEngine):
+    texts = ["many words " * (number % 100 + 1) for number in range(1000)]
+    prompts = await engine.prepare(EmbeddingJob(texts, "salt"))
+    assert [prompt.tokens for prompt in prompts] == [2 * (n % 100 + 1) + 2 for n in range(1000)]
+    texts[987] = "many words " * 200
+    with pytest.raises(InputRefused) as caught:
+        await engine.prepare(EmbeddingJob(texts, "salt"))
+    assert (caught.value.index, caught.value.tokens) == (987, 402)
+
+
 async def test_many_requests_at_once_get_their_own_vectors(engine: VllmPoolingEngine):
     alone = np.concatenate([await vectors(engine, [text]) for text in TEXTS])
     jobs = [TEXTS[start::5] for start in range(5)]

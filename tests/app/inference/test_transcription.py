@@ -217,11 +217,12 @@ async def test_seconds_are_given_back_where_the_engine_fails(rig) -> None:
 
 
 async def test_seconds_are_given_back_where_there_is_no_place(rig) -> None:
-    with ExitStack() as others, pytest.raises(ApiError) as caught:
-        async with rig.inference.open(Transcribing, rig.context, BASE) as served:
+    async with rig.inference.open(Transcribing, rig.context, BASE) as served:
+        with ExitStack() as others:
             for _ in range(5 * CARD.max_running):
                 others.enter_context(rig.admission.enter(BASE, "on_demand", 1))
-            await served.transcribe(recording(1), ENGLISH)
+            with pytest.raises(ApiError) as caught:
+                await served.transcribe(recording(1), ENGLISH)
     assert caught.value.status == 503
     assert [budget.seconds for budget in rig.limits.budgets] == [[]]
 

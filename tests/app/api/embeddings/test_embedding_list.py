@@ -10,15 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.embeddings.embedding_list import CreateEmbeddingResponse, embedding_list
+from app.api.embeddings.embedding_list import (
+    NUMBERS_IN_PIECE,
+    CreateEmbeddingResponse,
+    EmbeddingList,
+)
 from app.engine.pooling import Vector
 from tests.stopwatch import cpu_time
 
 FLOATS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1)
 
 
-def written(encoding: Any, *vectors: Vector, model: str = "m", tokens: int = 3) -> Any:
-    return json.loads(embedding_list(vectors, encoding, model=model, tokens=tokens))
+def body(encoding: Any, *vectors: Vector, model: str = "m", tokens: int = 3) -> bytes:
+    return b"".join(EmbeddingList(vectors, encoding, model, tokens).pieces())
+
+
+def written(encoding: Any, *vectors: Vector) -> Any:
+    return json.loads(body(encoding, *vectors))
 
 
 @given(FLOATS)
@@ -45,17 +53,29 @@ def test_a_vector_that_is_part_of_a_larger_array_is_written_alike(encoding: Any)
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 def test_the_answer_is_what_its_model_describes(encoding: Any) -> None:
     vectors = [np.array([index, 0.1], np.float32) for index in range(3)]
-    body = embedding_list(vectors, encoding, model='m"é', tokens=7)
-    answer = CreateEmbeddingResponse.model_validate_json(body, strict=True)
+    told = body(encoding, *vectors, model='m"é', tokens=7)
+    answer = CreateEmbeddingResponse.model_validate_json(told, strict=True)
     assert [one.index for one in answer.data] == [0, 1, 2]
     assert answer.model == 'm"é'
     assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (7, 7)
-    assert list(json.loads(body)) == ["object", "data", "model", "usage"]
+    assert list(json.loads(told)) == ["object", "data", "model", "usage"]
 
 
 @pytest.mark.parametrize(("encoding", "seconds"), [("base64", 0.02), ("float", 0.15)])
 def test_many_vectors_are_written_in_milliseconds(encoding: Any, seconds: float) -> None:
     vectors = list(np.random.default_rng(0).standard_normal((256, 384)).astype(np.float32))
     with cpu_time() as watch:
-        embedding_list(vectors, encoding, model="m", tokens=1)
+        body(encoding, *vectors)
     assert watch.seconds < seconds
+
+
+@pytest.mark.parametrize("dimensions", [1, 384, 1000, NUMBERS_IN_PIECE + 1])
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_pieces_are_small_and_make_the_whole(encoding: Any, dimensions: int) -> None:
+    vectors = list(np.random.default_rng(0).standard_normal((100, dimensions)).astype(np.float32))
+    answer = EmbeddingList(vectors, encoding, "m", 1)
+    largest = max(map(len, answer.pieces()))
+    assert largest < 30 * max(NUMBERS_IN_PIECE, dimensions)
+    assert answer.is_large == (100 * dimensions > NUMBERS_IN_PIECE)
+    data = json.loads(b"".join(answer.pieces()))["data"]
+    assert [one["index"] for one in data] == list(range(100))

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import threading
 from typing import Any
 
 import groq
@@ -15,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
-from app.api.embeddings import service
+from app import transport
 from app.api.embeddings.schemas import CreateEmbeddingRequest
 from app.engine.base import EngineDead
 from app.engine.pooling import InputRefused
@@ -130,26 +129,26 @@ async def test_hanging_up_leaves_no_run(rig: Rig, app: ASGIApp) -> None:
     assert client.sent[0]["status"] == 499
 
 
-@pytest.mark.parametrize(("numbers", "in_loop"), [(8, True), (service.NUMBERS_IN_LOOP + 1, False)])
-async def test_large_answers_are_written_off_the_loop(
-    rig: Rig,
-    http: httpx.AsyncClient,
-    monkeypatch: pytest.MonkeyPatch,
-    numbers: int,
-    in_loop: bool,
+async def test_a_large_answer_is_written_as_it_is_read(rig: Rig, app: ASGIApp) -> None:
+    rig.engine.answers = {"Once": [0.1] * 1000}
+    client = Client(URL, embedding_body(input=["Once"] * 500))
+    await asyncio.wait_for(client.call(app), 10)
+    pieces = [message.get("body", b"") for message in client.sent]
+    assert max(map(len, pieces)) < 500_000
+    told = json.loads(b"".join(pieces))["data"]
+    assert [one["index"] for one in told] == list(range(500))
+    assert all(len(one["embedding"]) == 1000 for one in told)
+
+
+async def test_who_reads_nothing_of_a_large_answer_is_let_go(
+    rig: Rig, app: ASGIApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = []
-    write = service.embedding_list
-
-    def watched(*args: Any, **kwargs: Any) -> bytes:
-        threads.append(threading.current_thread())
-        return write(*args, **kwargs)
-
-    monkeypatch.setattr(service, "embedding_list", watched)
-    rig.engine.answers = {"Once": [0.0] * numbers}
-    response = await http.post(URL, json=embedding_body())
-    assert len(response.json()["data"][0]["embedding"]) == numbers
-    assert [thread is threading.main_thread() for thread in threads] == [in_loop]
+    monkeypatch.setattr(transport, "SEND_SECONDS", 0.05)
+    rig.engine.answers = {"Once": [0.1] * 1000}
+    client = Client(URL, embedding_body(input=["Once"] * 500))
+    client.reads = asyncio.Event()
+    await asyncio.wait_for(client.call(app), 10)
+    assert sum(len(message.get("body", b"")) for message in client.sent) < 1_000_000
 
 
 @given(fields=st.dictionaries(FIELDS | st.text(max_size=8), JSON, max_size=4))

@@ -1,6 +1,7 @@
 """Transcriptions and translations over HTTP, called as the official clients call them."""
 
 import asyncio
+import threading
 from typing import Any
 
 import groq
@@ -9,8 +10,10 @@ import openai
 import pytest
 from starlette.types import ASGIApp, Message
 
+from app.api.transcriptions.formats import Answer
 from app.engine.base import EngineDead, PromptTooLong
 from app.engine.transcription import Segment
+from app.inference import transcription
 from app.limits.limiter import make_rate_limits
 from app.limits.plans import Plans
 from app.observability.metrics import Metrics
@@ -238,6 +241,28 @@ async def test_a_dead_engine_is_a_503_that_tells_nothing(rig: Rig, http: httpx.A
     response = await post(http)
     assert response.status_code == 503
     assert "secret" not in response.text
+
+
+@pytest.mark.parametrize("url", [URL, TRANSLATIONS])
+async def test_an_answer_is_put_together_off_the_loop(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def watched(module: Any, name: str) -> None:
+        called = getattr(module, name)
+
+        def watching(*args: Any) -> Any:
+            threads.append(threading.current_thread())
+            return called(*args)
+
+        monkeypatch.setattr(module, name, watching)
+
+    watched(transcription, "put_together")
+    watched(Answer, "written")
+    assert (await post(http, url)).json()["text"] == "1 2"
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 async def test_an_unknown_model_is_a_404(rig: Rig, http: httpx.AsyncClient) -> None:
