@@ -98,7 +98,8 @@ def _threshold(levels: _Levels) -> float:
     """Return the level above which a frame is no silence."""
     peak = float(levels.max())
     sounding = levels[levels > SILENT_DB - _ABOVE_FLOOR_DB]
-    if not len(sounding):
+    if len(levels) - len(sounding) >= min(_frames(_FLOOR_SECONDS), len(levels)):
+        # Where there are pauses without any noise, what is quiet is a quiet sound.
         return SILENT_DB
     floor = float(_smooth(sounding, _frames(_FLOOR_SECONDS)).min())
     return max(SILENT_DB, min(floor + _ABOVE_FLOOR_DB, peak - _BELOW_PEAK_DB))
