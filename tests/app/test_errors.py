@@ -1,6 +1,7 @@
 """The error envelope, and what each domain error is to a client."""
 
 import json
+from typing import get_args
 
 import pytest
 
@@ -21,6 +22,7 @@ from app.engine.base import (
     PromptRefused,
     PromptTooLong,
 )
+from app.engine.pooling import InputFault, InputRefused
 from app.errors import (
     ECHO_CHARACTERS,
     ApiError,
@@ -35,6 +37,7 @@ from app.errors import (
     shortened,
     tool_use_failed,
     unknown_url,
+    wrong_task,
 )
 
 SECRET = "/srv/store/9f8e7d"
@@ -137,8 +140,28 @@ def test_a_domain_error_has_its_status_and_gives_nothing_internal_away(
 
 @pytest.mark.parametrize("kind", every_kind(RegistryError) | every_kind(EngineError))
 def test_every_domain_error_has_an_answer(kind: type[RegistryError | EngineError]) -> None:
-    error = InvalidAdapter("c", "m") if kind is InvalidAdapter else kind("x")
+    own: dict[type, tuple[object, ...]] = {InvalidAdapter: ("c", "m"), InputRefused: (3, "empty")}
+    error = kind(*own.get(kind, ("x",)))
     assert 400 <= from_domain(error).status <= 503
+
+
+@pytest.mark.parametrize("fault", get_args(InputFault))
+def test_a_refused_input_is_named_by_its_place(fault: InputFault) -> None:
+    answer = from_domain(InputRefused(3, fault), field="docs")
+    assert (answer.status, answer.param) == (400, "docs.3")
+    assert answer.message.startswith("'docs.3' : value ")
+    assert answer.code == ("context_length_exceeded" if fault == "too_long" else None)
+
+
+def test_a_refusal_names_the_field_at_fault() -> None:
+    assert from_domain(PromptRefused("No."), field="docs").param == "docs"
+    assert from_domain(PromptRefused("No.", param="query"), field="docs").param == "query"
+
+
+def test_a_model_of_another_kind_says_what_it_cannot_do() -> None:
+    answer = wrong_task("tiny", "embedding")
+    assert (answer.status, answer.param) == (400, "model")
+    assert answer.message == "The model `tiny` does not support embeddings."
 
 
 def test_over_capacity_names_the_model_in_groqs_words() -> None:
