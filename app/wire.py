@@ -79,6 +79,16 @@ def one_or_many(value: Any) -> str:
     return "(many)" if isinstance(value, list) else "(one)"
 
 
+def texts_or_tokens(value: Any) -> str:
+    """Tell the form of a field of texts or token ids; an array is of what its first element is."""
+    if not isinstance(value, list):
+        return "(text)"
+    first = value[0] if value else ""
+    if isinstance(first, list):
+        return "(arrays)"
+    return "(tokens)" if isinstance(first, int) else "(texts)"
+
+
 def _is_json_object(text: str) -> str:
     if not _is_bounded(text):
         raise worded(

@@ -15,16 +15,12 @@ import numpy as np
 import structlog
 from vllm.inputs.engine import tokens_input
 from vllm.sampling_params import RequestOutputKind, SamplingParams
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from adapters_registry.host import AdapterHost
 from app.catalog import ModelSpec, SpeechSpec
 from app.engine.base import (
-    EngineDead,
     EngineStartError,
     ModelCard,
-    PromptRefused,
-    PromptTooLong,
     Run,
 )
 from app.engine.metrics import EngineMetrics
@@ -32,11 +28,11 @@ from app.engine.orpheus_prompt import PromptWriter
 from app.engine.orpheus_tokens import AudioTokens, FrameReader, SlidingWindow
 from app.engine.snac_decoder import CodecUnusable, SnacDecoder
 from app.engine.speech import Sound, SpeechJob, SpeechPrompt
-from app.engine.speech_text import is_spoken, plain
+from app.engine.speech_text import speakable
 from app.engine.speech_voices import VoiceNames
 from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_start import Running, card, ended, started
-from app.engine.vllm_translation import TOO_LONG, generate_errors, room
+from app.engine.vllm_translation import generate_errors, room
 
 log = structlog.get_logger()
 
@@ -136,11 +132,7 @@ class OrpheusEngine:
     async def prepare(self, job: SpeechJob) -> OrpheusPrompt:
         """Check voice and text, and tokenize them. **Raises:** PromptTooLong, PromptRefused."""
         voice = self._names.voice(job.voice)
-        if len(job.text) > self.max_characters:
-            raise PromptTooLong(TOO_LONG)
-        text = plain(job.text)
-        if not is_spoken(text):
-            raise PromptRefused("There is nothing in this text that can be spoken.")
+        text = speakable(job.text, self.max_characters)
         tokens = await asyncio.to_thread(self._parts.writer.write, voice, text)
         most = self.card.max_completion_tokens
         max_tokens = room(self.card.context_window, len(tokens), None, most)
@@ -169,10 +161,7 @@ class OrpheusEngine:
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""
-        try:
-            await self._llm.check_health()
-        except EngineDeadError as error:
-            raise EngineDead("the engine process has died") from error
+        await self._running.check()
 
     async def probe(self, run: Run) -> None:
         """Generate a few tokens, of whatever kind. **Raises:** EngineError."""

@@ -24,15 +24,13 @@ from app.engine.base import (
     EngineDead,
     EngineStartError,
     ModelCard,
-    PromptRefused,
-    PromptTooLong,
     Run,
 )
 from app.engine.fingerprint import fingerprint
 from app.engine.metrics import EngineMetrics
 from app.engine.piper_process import PiperProcess, WorkerSettings, WorkerUnusable
 from app.engine.speech import Sound, SpeechJob, SpeechPrompt
-from app.engine.speech_text import is_spoken, plain
+from app.engine.speech_text import speakable
 from app.engine.speech_voices import VoiceNames
 
 THREADS = 1
@@ -145,11 +143,7 @@ class PiperEngine:
     async def prepare(self, job: SpeechJob) -> PiperPrompt:
         """Check voice and text. **Raises:** PromptTooLong, PromptRefused."""
         voice = self._names.voice(job.voice)
-        if len(job.text) > self.max_characters:
-            raise PromptTooLong("the text is too long")
-        text = plain(job.text)
-        if not is_spoken(text):
-            raise PromptRefused("There is nothing in this text that can be spoken.")
+        text = speakable(job.text, self.max_characters)
         return PiperPrompt(_without_phonemes(text), voice)
 
     async def speak(self, prompt: SpeechPrompt, run: Run) -> AsyncIterator[Sound]:

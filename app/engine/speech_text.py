@@ -2,12 +2,24 @@
 
 import unicodedata
 
+from app.engine.base import PromptRefused, PromptTooLong
+
 JOINERS = frozenset("\u200c\u200d")
 """Parts of words in some scripts, and of emoji; other marks of format are left out."""
 
 SPOKEN = frozenset("LNS")
 NAMED = frozenset("#%&@")
 """Categories of characters that have a sound or a name, and punctuation that has one."""
+
+
+def speakable(text: str, most: int) -> str:
+    """Return a text as it is spoken. **Raises:** PromptTooLong, PromptRefused."""
+    if len(text) > most:
+        raise PromptTooLong("the text is too long")
+    spoken = plain(text)
+    if not is_spoken(spoken):
+        raise PromptRefused("There is nothing in this text that can be spoken.")
+    return spoken
 
 
 def plain(text: str) -> str:

@@ -15,14 +15,12 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.parser import Parser
 from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from adapters_registry.host import AdapterHost
 from app.catalog import ModelSpec
 from app.engine.base import (
     ChatJob,
     Delta,
-    EngineDead,
     Job,
     ModelCard,
     Prompt,
@@ -131,10 +129,7 @@ class VllmChatEngine:
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""
-        try:
-            await self._llm.check_health()
-        except EngineDeadError as error:
-            raise EngineDead("the engine process has died") from error
+        await self._running.check()
 
     async def probe(self, run: Run) -> None:
         """Generate a few tokens. **Raises:** EngineError."""

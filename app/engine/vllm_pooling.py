@@ -11,11 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 from vllm.outputs import PoolingRequestOutput
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from adapters_registry.host import AdapterHost
 from app.catalog import ModelSpec
-from app.engine.base import EngineDead, EngineError, ModelCard, Run
+from app.engine.base import EngineError, ModelCard, Run
 from app.engine.metrics import EngineMetrics
 from app.engine.pooling import PoolingJob, PoolingPrompt, Vector
 from app.engine.pooling_parts import PoolingParts, check_template, furnish
@@ -94,10 +93,7 @@ class VllmPoolingEngine:
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""
-        try:
-            await self._llm.check_health()
-        except EngineDeadError as error:
-            raise EngineDead("the engine process has died") from error
+        await self._running.check()
 
     async def close(self) -> None:
         """End the engine process and its threads; running requests are lost."""

@@ -13,9 +13,10 @@ import vllm
 from prometheus_client import CollectorRegistry
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from app.catalog import ModelSpec
-from app.engine.base import EngineStartError, ModelCard
+from app.engine.base import EngineDead, EngineStartError, ModelCard
 from app.engine.fingerprint import fingerprint
 from app.engine.linear_shapes import linear_shapes
 from app.engine.metrics import EngineMetrics
@@ -35,6 +36,13 @@ class Running:
     llm: AsyncLLM
     registry: CollectorRegistry
     adapters: VllmAdapterHost | None
+
+    async def check(self) -> None:
+        """Return when the process is alive. **Raises:** EngineDead."""
+        try:
+            await self.llm.check_health()
+        except EngineDeadError as error:
+            raise EngineDead("the engine process has died") from error
 
     def shutdown(self) -> None:
         """End the process and free its shared memory. Blocks."""

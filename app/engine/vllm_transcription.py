@@ -17,10 +17,9 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.transformers_utils.processor import cached_feature_extractor_from_config
 from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.exceptions import EngineDeadError
 
 from app.catalog import ModelSpec
-from app.engine.base import EngineDead, EngineError, ModelCard, PromptRefused, PromptTooLong, Run
+from app.engine.base import EngineError, ModelCard, PromptRefused, PromptTooLong, Run
 from app.engine.metrics import EngineMetrics
 from app.engine.transcription import Audio, Heard, Listening, Spoken, Word
 from app.engine.vllm_args_transcription import transcribing
@@ -155,10 +154,7 @@ class VllmTranscriptionEngine:
 
     async def check(self) -> None:
         """Return when the engine process is alive. **Raises:** EngineDead."""
-        try:
-            await self._llm.check_health()
-        except EngineDeadError as error:
-            raise EngineDead("the engine process has died") from error
+        await self._running.check()
 
     async def close(self) -> None:
         """End the engine process; running requests are lost."""

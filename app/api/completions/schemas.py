@@ -22,6 +22,7 @@ from app.wire import (
     Temperature,
     TopP,
     only,
+    texts_or_tokens,
 )
 
 MAX_PROMPTS = 128
@@ -32,22 +33,12 @@ TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 OnePrompt = str | TokenIds
 
 
-def _form(value: Any) -> str:
-    """Tell the form of the prompt; an array is of what its first element is."""
-    if not isinstance(value, list):
-        return "(text)"
-    first = value[0] if value else ""
-    if isinstance(first, list):
-        return "(arrays)"
-    return "(tokens)" if isinstance(first, int) else "(texts)"
-
-
 Prompt = Annotated[
     Annotated[str, Tag("(text)")]
     | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS), Tag("(texts)")]
     | Annotated[TokenIds, Tag("(tokens)")]
     | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS), Tag("(arrays)")],
-    Discriminator(_form),
+    Discriminator(texts_or_tokens),
 ]
 
 

@@ -5,11 +5,11 @@
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from app.wire import Closed, ModelId
+from app.wire import Closed, ModelId, texts_or_tokens
 
 MAX_INPUTS = 2_048
 MAX_TOKEN_IDS = 2_048
@@ -25,22 +25,12 @@ TokenIds = Annotated[
 OneInput = str | Sequence[int]
 
 
-def _form(value: Any) -> str:
-    """Tell the form of the input; an array is of what its first element is."""
-    if not isinstance(value, list):
-        return "(text)"
-    first = value[0] if value else ""
-    if isinstance(first, list):
-        return "(arrays)"
-    return "(tokens)" if isinstance(first, int) else "(texts)"
-
-
 Input = Annotated[
     Annotated[Text, Tag("(text)")]
     | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS), Tag("(texts)")]
     | Annotated[TokenIds, Tag("(tokens)")]
     | Annotated[list[TokenIds], Field(max_length=MAX_INPUTS), Tag("(arrays)")],
-    Discriminator(_form),
+    Discriminator(texts_or_tokens),
 ]
 
 
