@@ -5,7 +5,9 @@ from typing import Literal
 from typeid import TypeID
 from typeid.errors import TypeIDException
 
-Prefix = Literal["file", "ft", "org", "req", "key", "batch", "resp", "msg", "fc", "rs", "dep"]
+Prefix = Literal[
+    "file", "ft", "org", "req", "key", "batch", "batch_req", "resp", "msg", "fc", "rs", "dep"
+]
 
 
 def new_id(prefix: Prefix) -> str:

@@ -125,8 +125,12 @@ class SyncSettings(Group):
 
     @model_validator(mode="after")
     def prefix_is_not_ours(self) -> Self:
-        if self.prefix is not None and self.prefix.split("/")[0] in ("artifacts", "files"):
-            raise ValueError("LORA_API_SYNC__PREFIX must not lie below artifacts or files")
+        if self.prefix is not None and self.prefix.split("/")[0] in (
+            "artifacts",
+            "batches",
+            "files",
+        ):
+            raise ValueError("LORA_API_SYNC__PREFIX must not lie below artifacts, batches or files")
         return self
 
 
@@ -153,6 +157,50 @@ class LimitSettings(Group):
     )
     idempotency_seconds: int = Field(
         86_400, ge=3600, description="How long an Idempotency-Key is remembered."
+    )
+
+
+class FileSettings(Group):
+    quota_bytes: int = Field(
+        100 << 30, ge=0, description="Bytes of files that an organisation may keep."
+    )
+    retention_seconds: int = Field(
+        30 * 86_400,
+        ge=3600,
+        description="How long files of batches, and batches that have ended, are kept.",
+    )
+    sweep_seconds: float = Field(
+        3600.0, gt=0, description="How often old files and orphaned objects are looked for."
+    )
+    orphan_grace_seconds: float = Field(
+        86400.0,
+        ge=3600,
+        description="Age at which an object that no file needs is an orphan; it is removed when "
+        "two sweeps have seen it.",
+    )
+
+
+class BatchSettings(Group):
+    enabled: bool = Field(
+        True,
+        description="Whether this process works on batches. It takes them in for others anyway.",
+    )
+    max_lines: int = Field(50_000, ge=1, description="Most lines of one batch.")
+    line_bytes: int = Field(4 << 20, ge=1024, description="Longest line of a batch, in bytes.")
+    active_per_organization: int = Field(
+        64, ge=1, description="Batches of one organisation that may be unfinished at a time."
+    )
+    chunk_lines: int = Field(64, ge=1, description="Most lines that a process takes on at once.")
+    lease_seconds: int = Field(
+        60,
+        ge=3,
+        description="How long after a process was last heard of its lines are given to others.",
+    )
+    checkpoint_seconds: float = Field(
+        30.0, gt=0, description="How often the results of unfinished chunks are stored."
+    )
+    poll_seconds: float = Field(
+        1.0, gt=0, description="How often a process without work looks for some."
     )
 
 
@@ -272,6 +320,8 @@ class Settings(BaseSettings):
     adapters: AdapterSettings = AdapterSettings()
     sync: SyncSettings = SyncSettings()
     limits: LimitSettings = LimitSettings()
+    files: FileSettings = FileSettings()
+    batches: BatchSettings = BatchSettings()
     admission: AdmissionSettings = AdmissionSettings()
     fetch: FetchSettings = FetchSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()

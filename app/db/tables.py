@@ -141,3 +141,76 @@ class IdempotencyKeyRow(Base):
     token: Mapped[str] = mapped_column(String(32))
     claimed_until: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class BatchRow(Base):
+    """A batch. Its times are of the database's clock; `window` is what the client asked for.
+
+    Whoever validates or finalises it holds the lease of `token` until `leased_until`; `attempts`
+    counts leases since the last that came to an end. The counts stand once the batch has ended;
+    until then they are sums over its chunks. `output_file_id` and `error_file_id` are given out as
+    finalising begins, so that it can be done twice; a file without lines is taken out at the end.
+    `labels` and `errors` are JSON.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        Index("ix_batches_org_id_id", "org_id", "id"),
+        Index("ix_batches_status_id", "status", "id"),
+        Index("ix_batches_input_file_id", "input_file_id"),
+    )
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    input_file_id: Mapped[str] = mapped_column(Id)
+    endpoint: Mapped[str] = mapped_column(String(64))
+    window: Mapped[str] = mapped_column(String(8))
+    labels: Mapped[str | None] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    errors: Mapped[str | None] = mapped_column(Text)
+    total: Mapped[int]
+    completed: Mapped[int]
+    failed: Mapped[int]
+    output_file_id: Mapped[str | None] = mapped_column(Id)
+    error_file_id: Mapped[str | None] = mapped_column(Id)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    in_progress_at: Mapped[int | None] = mapped_column(BigInteger)
+    finalizing_at: Mapped[int | None] = mapped_column(BigInteger)
+    completed_at: Mapped[int | None] = mapped_column(BigInteger)
+    failed_at: Mapped[int | None] = mapped_column(BigInteger)
+    expired_at: Mapped[int | None] = mapped_column(BigInteger)
+    cancelling_at: Mapped[int | None] = mapped_column(BigInteger)
+    cancelled_at: Mapped[int | None] = mapped_column(BigInteger)
+    token: Mapped[str | None] = mapped_column(String(32))
+    leased_until: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int]
+
+
+class BatchChunkRow(Base):
+    """Some lines of a batch that ask one adapter, as a range of bytes of its ordered input.
+
+    `model` is the base model's id, empty where no model of the deployment is asked; `adapter` is
+    the id that the lines ask, empty for the base model itself. `parts` is a JSON list of the stored
+    results, each with lines that no other has. While it runs, whoever holds `token` may add to
+    them. `attempts` counts leases since the last line was finished.
+    """
+
+    __tablename__ = "batch_chunks"
+    __table_args__ = (Index("ix_batch_chunks_state_model", "state", "model"),)
+
+    batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    org_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
+    model: Mapped[str] = mapped_column(String(255))
+    adapter: Mapped[str] = mapped_column(String(512))
+    start: Mapped[int] = mapped_column(BigInteger)
+    length: Mapped[int] = mapped_column(BigInteger)
+    lines: Mapped[int]
+    state: Mapped[str] = mapped_column(String(8))
+    parts: Mapped[str] = mapped_column(Text)
+    completed: Mapped[int]
+    failed: Mapped[int]
+    token: Mapped[str | None] = mapped_column(String(32))
+    leased_until: Mapped[int] = mapped_column(BigInteger)
+    attempts: Mapped[int]

@@ -2,24 +2,13 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    and_,
-    cast,
-    delete,
-    extract,
-    func,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import ColumnElement, and_, delete, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.clock import NOW
 from app.db.tables import IdempotencyKeyRow as Row
 
-NOW: ColumnElement[int] = cast(extract("epoch", func.now()), BigInteger)
 IS_ABANDONED = and_(Row.object_id.is_(None), Row.claimed_until < NOW)
 
 

@@ -9,9 +9,12 @@ from app.auth.authenticator import Caller
 class RequestContext:
     """Who asks, under which `req_` id. `headers` go out with the response, whatever it will be.
 
-    They may be added to until the response starts; later ones are lost.
+    They may be added to until the response starts; later ones are lost. A line of a batch is a
+    request too: it is served at the batch tier, waits for what others leave free, and may be
+    interrupted for them.
     """
 
     caller: Caller
     id: str
     headers: dict[str, str] = field(default_factory=dict)
+    is_batch: bool = False

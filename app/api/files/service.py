@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.errors import ObjectNotFound, StoreError
 from adapters_registry.store import ObjectStore
-from app.api.files import repository
 from app.api.files.schemas import PURPOSES, UPLOAD_PURPOSES, FileDeleted, FileObject
 from app.db.tables import FileRow
 from app.errors import ApiError, invalid_request, not_found
+from app.files import repository
+from app.files.objects import object_key
 from app.idempotency.claim import Claim
 from app.idempotency.creates import KeyedCreates
 from app.idempotency.request import CreateRequest
@@ -189,11 +190,6 @@ class FilesService:
         except StoreError:
             # For every reader the file is gone; the bytes that stay are the operator's concern.
             log.warning("object left behind", key=object_key(file_id))
-
-
-def object_key(file_id: str) -> str:
-    """Return where the object store keeps a file's bytes."""
-    return f"files/{file_id}"
 
 
 def _wire(row: FileRow | repository.StoredFile) -> FileObject:
