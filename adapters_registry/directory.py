@@ -6,23 +6,23 @@ can have, made durable, and renamed into place. Nothing outside `root` is read o
 
 import asyncio
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
 from adapters_registry.errors import ObjectNotFound, StoreUnavailable
-from adapters_registry.store import check_key, check_prefix, is_key
+from adapters_registry.store import ObjectWriter, check_key, check_prefix, check_range, is_key
 from adapters_registry.threads import finish
 from adapters_registry.types import ObjectInfo
 
 _INCOMING = "~incoming"  # `~` is in no key
 _COPY_BYTES = 1 << 20
-_ABANDONED_SECONDS = 86_400.0
 _NO_OBJECT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -35,7 +35,6 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self._is_tidy = False
         with suppress(OSError):  # each call tells
             self._root.mkdir(parents=True, exist_ok=True)
 
@@ -48,12 +47,26 @@ class DirectoryStore:
         with _root_must_be_there(self._root):
             await _in_thread(partial(_get, key, path, destination))
 
-    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        path = self._path(key)
-        with _root_must_be_there(self._root):
-            file = await asyncio.to_thread(_open, key, path)
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        new = _NewFile(self._root, self._path(key))
         try:
-            while chunk := await asyncio.to_thread(_read, file, chunk_bytes):
+            yield _Writer(new)
+        finally:
+            if not new.is_committed:
+                await finish(asyncio.ensure_future(asyncio.to_thread(new.close)), lambda: None)
+
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        path = self._path(key)
+        check_range(start, length)
+        with _root_must_be_there(self._root):
+            file = await asyncio.to_thread(_open, key, path, start)
+        missing = sys.maxsize if length is None else length
+        try:
+            while chunk := await asyncio.to_thread(_read, file, min(chunk_bytes, missing)):
+                missing -= len(chunk)
                 yield chunk
         finally:
             await asyncio.to_thread(file.close)
@@ -68,6 +81,9 @@ class DirectoryStore:
         for info in found:
             yield info
 
+    async def tidy(self, older_than_seconds: float) -> None:
+        await asyncio.to_thread(self._tidy, time.time() - older_than_seconds)
+
     async def check(self) -> None:
         await asyncio.to_thread(self._check)
 
@@ -78,24 +94,19 @@ class DirectoryStore:
         return self._root / check_key(key)
 
     def _put(self, target: Path, source: Path, stop: threading.Event) -> None:
-        with source.open("rb") as reader, _as_unavailable():
-            incoming = self._root / _INCOMING
-            incoming.mkdir(exist_ok=True)
-            self._tidy(incoming)
-            _make_parents(target.parent)
-            _copy(reader, incoming / uuid4().hex, target, stop, durable=True)
-            _sync_directory(target.parent)
+        with source.open("rb") as reader, closing(_NewFile(self._root, target)) as new:
+            while not stop.is_set() and (chunk := reader.read(_COPY_BYTES)):
+                new.write(chunk)
+            if not stop.is_set():
+                new.commit()
 
-    def _tidy(self, incoming: Path) -> None:
-        """Remove, once, what puts of killed processes began: no put lasts so long."""
-        if self._is_tidy:
-            return
-        self._is_tidy = True
-        oldest = time.time() - _ABANDONED_SECONDS
-        for file in incoming.iterdir():
-            with suppress(FileNotFoundError):
-                if file.stat().st_mtime < oldest:
-                    file.unlink()
+    def _tidy(self, oldest: float) -> None:
+        with _as_unavailable(), suppress(FileNotFoundError):
+            for file in (self._root / _INCOMING).iterdir():
+                with suppress(FileNotFoundError):
+                    if file.stat().st_mtime < oldest:
+                        file.unlink()
+        _require(self._root)
 
     def _delete(self, path: Path) -> None:
         with _as_unavailable():
@@ -119,6 +130,73 @@ class DirectoryStore:
             probe.parent.mkdir(exist_ok=True)
             probe.touch()
             probe.unlink()
+
+
+class _NewFile:
+    """A file on its way into the store; its methods block, and may meet in several threads."""
+
+    def __init__(self, root: Path, target: Path) -> None:
+        self._incoming = root / _INCOMING
+        self._temporary = self._incoming / uuid4().hex
+        self._target = target
+        self._lock = threading.Lock()
+        self._file: IO[bytes] | None = None
+        self._is_closed = False
+        self.is_committed = False
+
+    def write(self, data: bytes) -> None:
+        with self._usable() as file:
+            file.write(data)
+
+    def commit(self) -> None:
+        with self._usable() as file:
+            file.flush()
+            os.fsync(file.fileno())
+            _make_parents(self._target.parent)
+            self._temporary.replace(self._target)
+            _sync_directory(self._target.parent)
+            self._end()
+            self.is_committed = True
+
+    def close(self) -> None:
+        """Remove it unless it was committed."""
+        with self._lock, _as_unavailable():
+            self._end()
+
+    @contextmanager
+    def _usable(self) -> Iterator[IO[bytes]]:
+        """Open it at the first use; after a failure nothing more is done."""
+        with self._lock, _as_unavailable():
+            if self._is_closed:
+                raise StoreUnavailable("the object was given up")
+            try:
+                if self._file is None:
+                    self._incoming.mkdir(exist_ok=True)
+                    self._file = self._temporary.open("xb")
+                yield self._file
+            except BaseException:
+                self._end()
+                raise
+
+    def _end(self) -> None:
+        self._is_closed = True
+        if self._file is not None:
+            with suppress(OSError):  # what it could not write is not wanted any more
+                self._file.close()
+            self._temporary.unlink(missing_ok=True)
+
+
+class _Writer:
+    """An ObjectWriter into a new file."""
+
+    def __init__(self, new: _NewFile) -> None:
+        self._new = new
+
+    async def write(self, data: bytes) -> None:
+        await _in_thread(lambda _: self._new.write(data))
+
+    async def commit(self) -> None:
+        await _in_thread(lambda _: self._new.commit())
 
 
 def _require(root: Path) -> None:
@@ -149,12 +227,14 @@ def _as_unavailable() -> Iterator[None]:
         raise StoreUnavailable("the store's directory cannot be used") from error
 
 
-def _open(key: str, path: Path) -> IO[bytes]:
+def _open(key: str, path: Path, start: int = 0) -> IO[bytes]:
     with _as_unavailable():
         try:
-            return path.open("rb")
+            file = path.open("rb")
         except _NO_OBJECT as error:
             raise ObjectNotFound(key) from error
+        file.seek(min(start, os.fstat(file.fileno()).st_size))
+        return file
 
 
 def _read(file: IO[bytes], size: int) -> bytes:
@@ -165,20 +245,15 @@ def _read(file: IO[bytes], size: int) -> bytes:
 def _get(key: str, path: Path, destination: Path, stop: threading.Event) -> None:
     with _open(key, path) as reader, _as_unavailable():
         partial_copy = destination.with_name(f"{destination.name}.{uuid4().hex}.part")
-        _copy(reader, partial_copy, destination, stop, durable=False)
+        _copy(reader, partial_copy, destination, stop)
 
 
-def _copy(
-    reader: IO[bytes], temporary: Path, target: Path, stop: threading.Event, *, durable: bool
-) -> None:
+def _copy(reader: IO[bytes], temporary: Path, target: Path, stop: threading.Event) -> None:
     """Copy in chunks, then rename; `stop` ends it before the rename and leaves nothing behind."""
     try:
         with temporary.open("xb") as writer:
             while not stop.is_set() and (chunk := reader.read(_COPY_BYTES)):
                 writer.write(chunk)
-            writer.flush()
-            if durable and not stop.is_set():
-                os.fsync(writer.fileno())
         if not stop.is_set():
             temporary.replace(target)
     finally:

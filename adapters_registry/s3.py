@@ -1,17 +1,17 @@
 """An object store in one S3 bucket (AWS, SeaweedFS, MinIO, Ceph, …) through boto3.
 
 All blocking calls run in threads of this store, as many as `max_concurrency`; files move in parts
-(uploads through s3transfer's TransferManager), within a time that grows with their size. Failures
-are told apart by error code, never by text; what is neither a missing object nor a wrong checksum
-becomes StoreUnavailable. Credentials, and the checksum switches that some older stores need, come
-from boto3's own chain and are never seen here.
+(uploads through s3transfer's TransferManager), within a time that grows with their size.
+Credentials, and the checksum switches that some older stores need, come from boto3's own chain and
+are never seen here.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import boto3
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
-from botocore.parsers import ResponseParserError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
-from adapters_registry.errors import ObjectCorrupt, ObjectNotFound, StoreUnavailable
+from adapters_registry.errors import StoreUnavailable
 from adapters_registry.s3_download import PART_BYTES, Download, Found
+from adapters_registry.s3_errors import error_code, store_errors
 from adapters_registry.s3_http import DEFAULT_PATIENCE, PacedSession, Patience
-from adapters_registry.store import check_key, check_prefix, is_key
+from adapters_registry.s3_upload import Upload, UploadRequests, abort
+from adapters_registry.store import ObjectWriter, check_key, check_prefix, check_range, is_key
 from adapters_registry.threads import finish
 from adapters_registry.types import ObjectInfo
 
@@ -37,21 +36,12 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSResponse
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
     from s3transfer.futures import TransferFuture
 
 T = TypeVar("T")
 
 _BUSY = (409, 429)
-_NO_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})  # a HEAD has no body: its code is "404"
-_FAILURES = (
-    Boto3Error,
-    BotoCoreError,
-    CancelledError,  # the transfer was too slow, or the store was closed during it
-    ClientError,
-    HTTPError,
-    OSError,
-    ResponseParserError,
-)
 
 
 class S3Store:
@@ -90,9 +80,28 @@ class S3Store:
         work = partial(self._get, key, destination, download)
         await self._in_time(found.size, work, download.stop)
 
-    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        name = self._prefix + check_key(key)
+        requests = UploadRequests(self._client, self._bucket, name, self._patience)
+        upload = Upload(requests, self._part_threads)
+        self._stops.add(requests.stop)
+        try:
+            yield upload
+        finally:
+            self._stops.remove(requests.stop)
+            if not upload.is_committed:
+                await finish(asyncio.ensure_future(upload.close()), requests.stop)
+
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
         check_key(key)
-        body, missing = await self._run(partial(self._open, key))
+        check_range(start, length)
+        opened = await self._run(partial(self._open, key, start, length))
+        if opened is None:
+            return
+        body, missing = opened
         try:
             while chunk := await self._run(partial(_read, key, body, chunk_bytes)):
                 missing -= len(chunk)
@@ -108,6 +117,10 @@ class S3Store:
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         for info in await self._run(partial(self._list, check_prefix(prefix))):
             yield info
+
+    async def tidy(self, older_than_seconds: float) -> None:
+        oldest = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
+        await self._run(partial(self._tidy, oldest))
 
     async def check(self) -> None:
         # Not waited for when cancelled, since it writes nothing and its caller is in a hurry.
@@ -142,39 +155,54 @@ class S3Store:
 
     def _put(self, key: str, source: Path, transfer: "_Upload") -> None:
         source.open("rb").close()  # a file that cannot be read is the caller's error
-        with _store_errors():
+        with store_errors():
             name = self._prefix + key
             transfer.run(partial(self._transfers.upload, str(source), self._bucket, name))
 
     def _find(self, key: str) -> Found:
         name = self._prefix + key
-        with _store_errors(key):
+        with store_errors(key):
             head = self._client.head_object(Bucket=self._bucket, Key=name)
             return Found(self._bucket, name, head["ContentLength"], head["ETag"])
 
     def _get(self, key: str, destination: Path, download: Download) -> None:
         temporary = destination.with_name(f"{destination.name}.{uuid4().hex}.part")
-        with _store_errors(key):
+        with store_errors(key):
             try:
                 download.run(temporary)
                 temporary.replace(destination)
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def _open(self, key: str) -> "tuple[StreamingBody, int]":
-        with _store_errors(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key)
+    def _open(self, key: str, start: int, length: int | None) -> "tuple[StreamingBody, int] | None":
+        """Ask for a range of the object; None where it has nothing of it."""
+        if length == 0:
+            self._find(key)  # a range cannot be empty
+            return None
+        name = self._prefix + key
+        with store_errors(key):
+            if start == 0 and length is None:  # a whole object comes with its checksum
+                answer = self._client.get_object(Bucket=self._bucket, Key=name)
+                return answer["Body"], answer["ContentLength"]
+            wanted = f"bytes={start}-" + ("" if length is None else str(start + length - 1))
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=name, Range=wanted)
+            except ClientError as error:
+                if error_code(error) == "InvalidRange":  # it begins beyond the end
+                    return None
+                raise
+            _check_part(answer, start)
             return answer["Body"], answer["ContentLength"]
 
     def _delete(self, key: str) -> None:
-        with _store_errors():
+        with store_errors():
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
 
     def _list(self, prefix: str) -> Sequence[ObjectInfo]:
         """Collect, then sort: some stores page folder by folder, which is not key order."""
         pages = self._client.get_paginator("list_objects_v2")
         found = []
-        with _store_errors():
+        with store_errors():
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 if "IsTruncated" not in page:  # a proxy's page parses too, as an empty listing
                     raise StoreUnavailable("the object store did not send a listing")
@@ -183,8 +211,16 @@ class S3Store:
                     found.append(ObjectInfo(key, entry["Size"], entry["ETag"].strip('"')))
         return sorted((info for info in found if is_key(info.key)), key=lambda info: info.key)
 
+    def _tidy(self, oldest: datetime) -> None:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with store_errors():
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                for upload in page.get("Uploads", []):
+                    if upload["Initiated"] < oldest:
+                        abort(self._client, self._bucket, upload["Key"], upload["UploadId"])
+
     def _check(self) -> None:
-        with _store_errors():
+        with store_errors():
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
 
 
@@ -210,22 +246,15 @@ class _Upload:
                 self._future.cancel()
 
 
-@contextmanager
-def _store_errors(key: str | None = None) -> Iterator[None]:
-    """Translate boto3's failures; only a call that names an object by `key` can miss it."""
-    try:
-        yield
-    except _FAILURES as error:
-        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
-        if key is not None and code in _NO_OBJECT:
-            raise ObjectNotFound(key) from error
-        if key is not None and isinstance(error, FlexibleChecksumError):
-            raise ObjectCorrupt(key) from error
-        raise StoreUnavailable("the object store did not answer as it should") from error
+def _check_part(answer: "GetObjectOutputTypeDef", start: int) -> None:
+    """Refuse what is not the range that was asked for. **Raises:** StoreUnavailable."""
+    if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+        answer["Body"].close()
+        raise StoreUnavailable("the object store did not keep to a range")
 
 
 def _read(key: str, body: "StreamingBody", size: int) -> bytes:
-    with _store_errors(key):
+    with store_errors(key):
         return body.read(size)
 
 

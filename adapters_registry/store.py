@@ -5,6 +5,7 @@ It also owns the one rule for keys. A key that breaks it is a bug of the caller:
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +39,30 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def check_range(start: int, length: int | None) -> None:
+    """Return if these may be the start and the length of a range. **Raises:** ValueError."""
+    if start < 0 or (length is not None and length < 0):
+        raise ValueError(f"not a range of bytes: {start}, {length}")
+
+
+class ObjectWriter(Protocol):
+    """Takes the bytes of one object as they come, from one task."""
+
+    async def write(self, data: bytes) -> None:
+        """Add bytes; waits where they come faster than the store takes them.
+
+        **Raises:** StoreUnavailable, maybe for bytes of an earlier call.
+        """
+        ...
+
+    async def commit(self) -> None:
+        """Put the object in place, replacing what is there; nothing may be written afterwards.
+
+        One that fails or is cancelled may have put it in place. **Raises:** StoreUnavailable.
+        """
+        ...
+
+
 class ObjectStore(Protocol):
     """Keys are `[A-Za-z0-9._/-]`, never absolute, without empty, `.` or `..` parts.
 
@@ -61,11 +86,21 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        """Stream the object.
+    def writer(self, key: str) -> AbstractAsyncContextManager[ObjectWriter]:
+        """Open a new object whose size is not known yet; it is seen once it is committed.
 
-        **Raises:** ObjectNotFound, before the first chunk; ObjectCorrupt, after the last, where the
-        store's own checksum tells so.
+        A block that ends without a commit, however it ends, leaves what was there before. Little of
+        the object is in memory at a time.
+        """
+        ...
+
+    def read(
+        self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        """Stream the object, or what it has of `length` bytes from `start` on.
+
+        **Raises:** ObjectNotFound, before the first chunk; ObjectCorrupt, after the last of a whole
+        object, where the store's own checksum tells so; ValueError for a negative range.
         """
         ...
 
@@ -77,6 +112,14 @@ class ObjectStore(Protocol):
         """Yield every object whose key starts with `prefix` (which ends in `/`), in key order.
 
         Objects of others whose names are no keys are left out.
+        """
+        ...
+
+    async def tidy(self, older_than_seconds: float) -> None:
+        """Remove what killed processes have left half-written and is older than that.
+
+        What is still being written counts from its beginning, or from its latest write. In a bucket
+        these are the multipart uploads below the store's prefix, whoever began them.
         """
         ...
 

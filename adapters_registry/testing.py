@@ -7,11 +7,13 @@ one would suffer from: too many adapters, an id used twice, a version known twic
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters_registry.artifacts import ARTIFACT_FILES
 from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import AdapterLoadFailed, ObjectNotFound
+from adapters_registry.store import ObjectWriter
 from adapters_registry.types import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -159,10 +161,16 @@ class MemoryStore:
         await self.open.wait()
         await asyncio.to_thread(destination.write_bytes, await self._find(key))
 
-    async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        content = await self._find(key)
-        for start in range(0, len(content), chunk_bytes):
-            yield content[start : start + chunk_bytes]
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        yield _MemoryWriter(self, key)
+
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        content = (await self._find(key))[start:][:length]
+        for at in range(0, len(content), chunk_bytes):
+            yield content[at : at + chunk_bytes]
 
     async def delete(self, key: str) -> None:
         await self.check()
@@ -173,6 +181,9 @@ class MemoryStore:
         for key in sorted(self.objects):
             if key.startswith(prefix):
                 yield ObjectInfo(key, len(self.objects[key]), etag=str(hash(self.objects[key])))
+
+    async def tidy(self, older_than_seconds: float) -> None:
+        await self.check()
 
     async def check(self) -> None:
         if self.error is not None:
@@ -187,3 +198,20 @@ class MemoryStore:
             return self.objects[key]
         except KeyError:
             raise ObjectNotFound(key) from None
+
+
+class _MemoryWriter:
+    """Collects an object's bytes until they are put in place."""
+
+    def __init__(self, store: MemoryStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._content = b""
+
+    async def write(self, data: bytes) -> None:
+        await self._store.check()
+        self._content += data
+
+    async def commit(self) -> None:
+        await self._store.check()
+        self._store.objects[self._key] = self._content

@@ -12,7 +12,7 @@ from adapters_registry.registry import AdapterRegistry
 from app.adapters.bucket_actions import BucketActions
 from app.adapters.bucket_sync import BucketSync
 from app.adapters.intake import AdapterIntake
-from app.adapters.ownership import StoreOwnership
+from app.adapters.orphans import ARTIFACT_OBJECTS
 from app.adapters.pins import Pins
 from app.adapters.publisher import AdapterPublisher
 from app.adapters.service import AdapterService, UploadKey
@@ -22,6 +22,8 @@ from app.ground import Ground
 from app.observability.adapters import AdapterCollector
 from app.observability.bucket import BucketCollector
 from app.periodic import PeriodicTasks
+from app.storage.orphans import OrphanSweep
+from app.storage.ownership import StoreOwnership
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitS
     collectors: list[Collector] = [AdapterCollector(registry)]
     periodic = PeriodicTasks(ground.metrics)
     stack.push_async_callback(periodic.close)
-    _start_upkeep(ground, periodic, pins, _sweeper(ground, cache, registry))
+    sweeper = Sweeper(sessions, cache, registry, ground.metrics)
+    _start_upkeep(ground, periodic, pins, sweeper)
     if ground.settings.sync.prefix is not None:
         sync = _sync(ground, publisher, withdrawals)
         seconds = ground.settings.sync.interval_seconds
@@ -96,24 +99,23 @@ def _intake(ground: Ground) -> AdapterIntake:
     )
 
 
-def _sweeper(ground: Ground, cache: DiskCache, registry: AdapterRegistry) -> Sweeper:
-    return Sweeper(
-        ground.database.sessions,
-        ground.store,
-        cache,
-        registry,
-        ground.metrics,
-        StoreOwnership(ground.database.sessions, ground.store, ground.work_dir),
-        grace_seconds=ground.settings.adapters.orphan_grace_seconds,
-    )
-
-
 def _start_upkeep(ground: Ground, periodic: PeriodicTasks, pins: Pins, sweeper: Sweeper) -> None:
     often = ground.settings.adapters.upkeep_seconds
     seldom = ground.settings.adapters.sweep_seconds
     periodic.start("pins", pins.follow, every_seconds=often)
-    periodic.start("replica sweep", sweeper.sweep_replica, every_seconds=often)
-    periodic.start("store sweep", sweeper.sweep_store, every_seconds=seldom)
+    periodic.start("replica sweep", sweeper.sweep, every_seconds=often)
+    periodic.start("store sweep", _artifact_sweep(ground).sweep, every_seconds=seldom)
+
+
+def _artifact_sweep(ground: Ground) -> OrphanSweep:
+    return OrphanSweep(
+        ground.database.sessions,
+        ground.store,
+        StoreOwnership(ground.database.sessions, ground.store, ground.work_dir),
+        ground.metrics,
+        [ARTIFACT_OBJECTS],
+        grace_seconds=ground.settings.adapters.orphan_grace_seconds,
+    )
 
 
 def _sync(ground: Ground, publisher: AdapterPublisher, withdrawals: Withdrawals) -> BucketSync:

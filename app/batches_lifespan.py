@@ -1,1 +1,46 @@
-"""Opens the batches' part of a replica: their service, and the work on them in the background."""
+"""Opens the batches' part of a replica: the work on them in the background, and how it is told."""
+
+from contextlib import AsyncExitStack
+
+from app.batches.finalizer import Finalizer
+from app.batches.stats import STATS_SECONDS, QueueWatch
+from app.batches.types import Capacity, Endpoints
+from app.batches.validator import Validator
+from app.batches.worker import Worker, WorkerPorts
+from app.ground import Ground
+from app.periodic import PeriodicTasks
+
+
+def open_batches(
+    ground: Ground, endpoints: Endpoints, capacity: Capacity, stack: AsyncExitStack
+) -> None:
+    """Start to watch batches, and to work on them unless this replica is not to; `stack` ends it.
+
+    To be opened after, and so closed before, whatever the endpoints and the capacity stand on.
+    """
+    _start_watching(ground, stack)
+    settings = ground.settings.batches
+    if not settings.enabled:
+        return
+    sessions, store, work_dir = ground.database.sessions, ground.store, ground.work_dir
+    served = frozenset(spec.id for spec in ground.catalog.models)
+    ports = WorkerPorts(
+        sessions=sessions,
+        store=store,
+        work_dir=work_dir,
+        endpoints=endpoints,
+        capacity=capacity,
+        validator=Validator(sessions, store, work_dir, settings, served),
+        finalizer=Finalizer(sessions, store, work_dir),
+        observer=ground.metrics,
+    )
+    worker = Worker(ports, settings)
+    stack.push_async_callback(worker.close)
+    worker.start()
+
+
+def _start_watching(ground: Ground, stack: AsyncExitStack) -> None:
+    periodic = PeriodicTasks(ground.metrics)
+    stack.push_async_callback(periodic.close)
+    watch = QueueWatch(ground.database.sessions, ground.metrics)
+    periodic.start("batch statistics", watch.look, every_seconds=STATS_SECONDS)

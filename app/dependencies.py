@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.adapters.service import AdapterService
+from app.api.batches.service import BatchesService
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
 from app.api.embeddings.service import EmbeddingsService
@@ -40,6 +41,11 @@ def context(request: Request, caller: Annotated[Caller, Depends(caller)]) -> Req
 def adapter_service(request: Request) -> AdapterService:
     """Return the adapters of all organisations."""
     return get_state(request)["adapters"]
+
+
+def batches_service(request: Request) -> BatchesService:
+    """Return the batches service."""
+    return get_state(request)["batches"]
 
 
 def chat_service(request: Request) -> ChatService:
@@ -96,6 +102,7 @@ CallerDep = Annotated[Caller, Depends(caller)]
 ContextDep = Annotated[RequestContext, Depends(context)]
 RequestIdDep = Annotated[str, Depends(request_id)]
 AdapterServiceDep = Annotated[AdapterService, Depends(adapter_service)]
+BatchesServiceDep = Annotated[BatchesService, Depends(batches_service)]
 ChatServiceDep = Annotated[ChatService, Depends(chat_service)]
 CompletionsServiceDep = Annotated[CompletionsService, Depends(completions_service)]
 EmbeddingsServiceDep = Annotated[EmbeddingsService, Depends(embeddings_service)]

@@ -6,47 +6,21 @@ from urllib.parse import quote
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from adapters_registry.errors import RegistryError
-from app.auth.errors import InvalidApiKey
-from app.db.errors import DatabaseUnavailable
-from app.engine.base import EngineError
-from app.errors import (
-    ApiError,
-    from_domain,
-    internal_error,
-    invalid_api_key,
-    shortened,
-    unavailable,
-    unknown_url,
-)
+from app.errors import ApiError, internal_error, shortened, unknown_url
+from app.failures import EXPECTED, said
 from app.ids import new_id
 from app.validation import invalid
 
 log = structlog.get_logger(__name__)
 
-BACKEND_LOST = (
-    DatabaseUnavailable,
-    OperationalError,
-    InterfaceError,
-    PoolTimeout,
-    ConnectionError,
-)
-"""What a lost database raises: drivers let some errors through that SQLAlchemy does not wrap."""
-
 
 def register(app: FastAPI) -> None:
     """Install the handlers."""
-    app.add_exception_handler(ApiError, _api_error)
-    app.add_exception_handler(RegistryError, _domain_error)
-    app.add_exception_handler(EngineError, _domain_error)
-    app.add_exception_handler(InvalidApiKey, _no_key)
-    for lost in BACKEND_LOST:
-        app.add_exception_handler(lost, _backend_lost)
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, _expected)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(ClientDisconnect, _disconnected)
@@ -63,32 +37,16 @@ def render(error: ApiError, headers: dict[str, str] | None = None) -> Response:
     )
 
 
-async def _api_error(request: Request, error: Exception) -> Response:
-    error = cast(ApiError, error)
-    if error.status >= 500:
+async def _expected(request: Request, error: Exception) -> Response:
+    answer = said(error)
+    if answer.status >= 500:
         log.error(
             "request failed",
             request_id=_request_id(request),
-            status=error.status,
-            exc_info=error.__cause__ or error,
+            status=answer.status,
+            exc_info=answer.__cause__ or answer,
         )
-    return render(error)
-
-
-async def _domain_error(request: Request, error: Exception) -> Response:
-    answer = from_domain(cast(RegistryError | EngineError, error))
-    answer.__cause__ = error
-    return await _api_error(request, answer)
-
-
-async def _backend_lost(request: Request, error: Exception) -> Response:
-    answer = unavailable()
-    answer.__cause__ = error
-    return await _api_error(request, answer)
-
-
-async def _no_key(request: Request, error: Exception) -> Response:
-    return render(invalid_api_key())
+    return render(answer)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -1,14 +1,18 @@
 """Groq's additions to OpenAI's answers, the same in each resource: usage with times, `x_groq`.
 
-**Source:** GroqCloud OpenAPI v2.1, `CompletionUsage`, `XGroqNonStreaming`.
+**Source:** GroqCloud OpenAPI v2.1, `CompletionUsage`, `XGroqNonStreaming`, and `service_tier` of
+`CreateChatCompletionResponse`.
 """
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
 
 from app.engine.base import Usage
+from app.inference.tiers import Tier
+
+ToldTier = Literal["performance", "on_demand", "flex"] | None
 
 
 class PromptTokensDetails(BaseModel):
@@ -62,3 +66,8 @@ class XGroq(BaseModel):
 
     id: str
     seed: int
+
+
+def told(tier: Tier) -> ToldTier:
+    """Return the tier that served a request as answers name it; they have no word for a batch's."""
+    return None if tier == "batch" else tier

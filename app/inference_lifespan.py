@@ -1,6 +1,8 @@
 """Opens what inference stands on: rate limits, admission, and the intake of images and audio."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from adapters_registry.registry import AdapterRegistry
@@ -8,39 +10,59 @@ from app.adapters.resolver import ModelResolver
 from app.api.transcriptions.intake import AudioIntake
 from app.audio.decoding import AudioDecoder, DecodeLimits
 from app.auth.keys import cache_salt
+from app.engine.base import Engine
 from app.fetch.fetcher import Fetcher
 from app.fetch.http import HttpClient
 from app.fetch.resolver import SystemResolver
 from app.fetch.targets import Policy
 from app.ground import Ground
 from app.inference.admission import BoundedAdmission
+from app.inference.capacity import SpareCapacity
 from app.inference.images import ImageLimits, Images, image_budget
 from app.inference.serving import Inference, Ports
 from app.limits.limiter import RateLimits, make_rate_limits
 from app.limits.plans import load_plans
 from app.observability.admission import AdmissionCollector
 from app.observability.metrics import Metrics
-from app.settings import FetchSettings, LimitSettings, Settings
+from app.settings import AdmissionSettings, FetchSettings, LimitSettings, Settings
 
 
-def open_inference(ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack) -> Inference:
+@dataclass(frozen=True, slots=True)
+class OpenInference:
+    """What the rest of the application uses of it."""
+
+    inference: Inference
+    limits: RateLimits
+    capacity: SpareCapacity
+
+
+def open_inference(
+    ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack
+) -> OpenInference:
     """Open it; `stack` closes what must be closed. **Raises:** PlansError."""
     engines = ground.engines.running
-    admission = BoundedAdmission(
-        [engine.card for engine in engines.values()],
-        queue=ground.settings.admission.queue,
-        reserve=ground.settings.admission.reserve,
-    )
+    admission = _make_admission(engines, ground.settings.admission)
     ground.metrics.registry.register(AdmissionCollector(admission))
+    limits = _open_limits(ground.settings, ground.metrics, stack)
     ports = Ports(
         resolver=ModelResolver(engines, ground.database.sessions, ground.engines.absent),
         adapters=adapters,
-        limits=_open_limits(ground.settings, ground.metrics, stack),
+        limits=limits,
         admission=admission,
         observer=ground.metrics,
         salt=partial(cache_salt, ground.pepper),
     )
-    return Inference(ports)
+    return OpenInference(Inference(ports), limits, SpareCapacity(engines, admission))
+
+
+def _make_admission(engines: Mapping[str, Engine], settings: AdmissionSettings) -> BoundedAdmission:
+    return BoundedAdmission(
+        [engine.card for engine in engines.values()],
+        queue=settings.queue,
+        reserve=settings.reserve,
+        batch_share=settings.batch_share,
+        hosts={id: host for id, engine in engines.items() if (host := engine.adapters)},
+    )
 
 
 def open_fetcher(settings: FetchSettings, stack: AsyncExitStack) -> Fetcher:

@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.s3 import S3Store
 from adapters_registry.store import ObjectStore
-from app.adapters_lifespan import open_adapters
+from app.adapters_lifespan import Adapters, open_adapters
+from app.api.batches.service import BatchesService
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
 from app.api.embeddings.service import EmbeddingsService
@@ -30,6 +31,8 @@ from app.api.transcriptions.service import TranscriptionsService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import AuthError
 from app.auth.secret import load_secret
+from app.batch_endpoints import make_endpoints
+from app.batches_lifespan import open_batches
 from app.catalog import Catalog
 from app.data_directory import DataDirectoryInUse, exclusive
 from app.db.engine import Database, database_url
@@ -38,20 +41,23 @@ from app.db.migrate import migrate, verify_schema
 from app.engine.base import EngineError
 from app.engine.factory import start_engines
 from app.ground import Ground
-from app.idempotency.sweep import forget_old_keys
-from app.inference_lifespan import make_audio_intake, open_fetcher, open_images, open_inference
+from app.inference_lifespan import (
+    OpenInference,
+    make_audio_intake,
+    open_fetcher,
+    open_images,
+    open_inference,
+)
 from app.limits.plans import PlansError
 from app.observability.metrics import Metrics
-from app.periodic import PeriodicTasks
 from app.settings import Settings, StoreSettings
 from app.state import State
+from app.upkeep_lifespan import start_upkeep
 
 log = structlog.get_logger()
 
 START_ERRORS = (AuthError, DatabaseError, DataDirectoryInUse, EngineError, PlansError)
 """What an operator can mend; the message says how."""
-
-FORGET_SECONDS = 3600.0
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -84,33 +90,55 @@ async def _open(
     store = _open_store(settings, stack)
     engines = await start_engines(catalog)
     stack.push_async_callback(engines.close)
-    files = FilesService(database.sessions, store, work_dir, settings.limits)
+    files = FilesService(database.sessions, store, settings.limits, settings.files)
     ground = Ground(settings, catalog, metrics, pepper, work_dir, database, store, engines)
     adapters = await open_adapters(ground, files.adapter_key, stack)
-    inference = open_inference(ground, adapters.registry, stack)
+    opened = open_inference(ground, adapters.registry, stack)
+    state = _state(ground, files, adapters, opened, stack)
+    start_upkeep(ground, stack)
+    endpoints = make_endpoints(
+        chat=state["chat"],
+        completions=state["completions"],
+        embeddings=state["embeddings"],
+        reranking=state["reranking"],
+        responses=state["responses"],
+        transcriptions=state["transcriptions"],
+    )
+    open_batches(ground, endpoints, opened.capacity, stack)
+    return state
+
+
+def _state(
+    ground: Ground,
+    files: FilesService,
+    adapters: Adapters,
+    opened: OpenInference,
+    stack: AsyncExitStack,
+) -> State:
+    settings, sessions, engines = ground.settings, ground.database.sessions, ground.engines
+    inference = opened.inference
     fetcher = open_fetcher(settings.fetch, stack)
     images = open_images(fetcher, settings.fetch, stack)
     audio = make_audio_intake(fetcher, settings.limits)
-    _start_forgetting(ground, stack)
+    collected = _registry_of(engines.metrics, *adapters.collectors)
+    may_batch = partial(opened.limits.allows, tier="batch")
     return State(
         adapters=adapters.service,
-        authenticator=Authenticator(database.sessions, pepper, settings.auth.cache_seconds),
+        authenticator=Authenticator(sessions, ground.pepper, settings.auth.cache_seconds),
+        batches=BatchesService(sessions, settings.batches, may_batch),
         body_limit_bytes=settings.limits.body_bytes,
         chat=ChatService(inference, images),
         completions=CompletionsService(inference),
         embeddings=EmbeddingsService(inference),
         files=files,
-        health=HealthService(
-            _parts(ground),
-            [metrics.registry, _registry_of(engines.metrics, *adapters.collectors), REGISTRY],
-        ),
+        health=HealthService(_parts(ground), [ground.metrics.registry, collected, REGISTRY]),
         models=ModelsService(
             engines.running, engines.absent, adapters.service, started_at=int(time.time())
         ),
         reranking=RerankingService(inference),
         responses=ResponsesService(inference, images),
         speech=SpeechService(inference),
-        transcriptions=TranscriptionsService(inference, audio, work_dir, settings.limits),
+        transcriptions=TranscriptionsService(inference, audio, ground.work_dir, settings.limits),
     )
 
 
@@ -148,17 +176,6 @@ def _make_store(options: StoreSettings, settings: Settings) -> ObjectStore:
         region=options.region,
         max_concurrency=options.max_concurrency,
     )
-
-
-def _start_forgetting(ground: Ground, stack: AsyncExitStack) -> None:
-    periodic = PeriodicTasks(ground.metrics)
-    stack.push_async_callback(periodic.close)
-    forget = partial(
-        forget_old_keys,
-        ground.database.sessions,
-        keep_seconds=ground.settings.limits.idempotency_seconds,
-    )
-    periodic.start("idempotency keys", forget, every_seconds=FORGET_SECONDS)
 
 
 def _parts(ground: Ground) -> Parts:

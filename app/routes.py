@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from app.api.batches.router import router as batches
 from app.api.chat.router import router as chat
 from app.api.completions.router import router as completions
 from app.api.embeddings.router import router as embeddings
@@ -16,6 +17,7 @@ from app.api.transcriptions.router import router as transcriptions
 
 PREFIXES = ("/openai/v1", "/v1")
 API = (
+    batches,
     chat,
     completions,
     embeddings,

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "LORA_API_"
 CLIENT_VARIABLES = frozenset({"LORA_API_BASE_URL", "LORA_API_KEY"})
-"""Read by `lora-api adapters`, which may run beside a server."""
+"""Read by `lora-api adapters` and `lora-api batches`, which may run beside a server."""
 
 
 FetchHost = Annotated[
@@ -251,6 +251,14 @@ class AdmissionSettings(Group):
         le=0.5,
         description="Share of what a model runs at once that flex and batch leave free, and that "
         "the performance tier has beyond a full queue.",
+    )
+    batch_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of what a model runs at once that batches may have while others ask "
+        "it, and a second longer; never more than `reserve` leaves. Less keeps their tokens "
+        "coming faster.",
     )
 
 

@@ -5,6 +5,7 @@ from typing import TypedDict, cast
 from starlette.requests import Request
 
 from app.adapters.service import AdapterService
+from app.api.batches.service import BatchesService
 from app.api.chat.service import ChatService
 from app.api.completions.service import CompletionsService
 from app.api.embeddings.service import EmbeddingsService
@@ -23,6 +24,7 @@ class State(TypedDict):
 
     adapters: AdapterService
     authenticator: Authenticator
+    batches: BatchesService
     body_limit_bytes: int
     chat: ChatService
     completions: CompletionsService

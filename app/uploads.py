@@ -1,8 +1,8 @@
-"""Multipart uploads: one file (or a text) streamed to disk, a few short fields, bounds on all.
+"""Multipart uploads: one file (or a text) streamed to where it is wanted, a few short fields.
 
-Whatever the request claims or leaves open, memory stays within a few chunks and disk within
-`max_bytes`; the temporary file is gone when the block ends, however it ends. The form is closed:
-a field that is not expected is refused.
+There are bounds on all: whatever the request claims or leaves open, memory stays within a few
+chunks, and what is passed on within `max_bytes`. The form is closed: a field that is not expected
+is refused.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -30,10 +30,36 @@ MAX_HEADERS = 8
 MAX_LIST_ITEMS = 8
 MAX_FILENAME_CHARACTERS = 255
 MAX_OVERHEAD_BYTES = 256 << 10
+HEAD_BYTES = 16
 WRITE_BYTES = 1 << 20
 PARSE_BYTES = 64 << 10
 BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Sink(Protocol):
+    """Takes the bytes of the file as they come."""
+
+    async def write(self, data: bytes) -> None:
+        """Take these; what it raises ends the upload."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedForm:
+    """What has come of a form, or its whole.
+
+    `filename` is what the client claims, without directories, not a path. `part` names the part
+    that is stored; one that came in place of the file has no filename. `size` counts its bytes,
+    `head` are the first of them.
+    """
+
+    part: str
+    filename: str
+    size: int
+    head: bytes
+    fields: Mapping[str, str]
+    lists: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +67,16 @@ class UploadForm:
     """What a form may hold: one part `file` of at most `max_bytes`, and text fields by name.
 
     Those of `lists` may come several times. `instead` names a text that may come in place of the
-    file; it is stored and bounded like it. `check_filename` may refuse a file before it is read.
+    file; it is stored and bounded like it. `check_filename` may refuse a file before it is read,
+    `check` what has come so far, each time that some of it is to be passed on.
     """
 
-    directory: Path
     max_bytes: int
     fields: frozenset[str]
     lists: frozenset[str] = frozenset()
     instead: str | None = None
     check_filename: Callable[[str], None] = lambda filename: None
+    check: Callable[[ReceivedForm], None] = lambda received: None
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -63,10 +90,7 @@ class UploadForm:
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """A received file. `filename` is what the client claims, without directories, not a path.
-
-    `part` names the part that is stored; one that came in place of the file has no filename.
-    """
+    """A received file on local disk, else as in ReceivedForm."""
 
     path: Path
     filename: str
@@ -77,33 +101,52 @@ class UploadedFile:
     part: str = "file"
 
 
-@asynccontextmanager
-async def receive_upload(
-    stream: AsyncIterator[bytes], headers: Mapping[str, str], form: UploadForm
-) -> AsyncIterator[UploadedFile]:
-    """Read a multipart body; the file exists until the block ends.
+async def receive_form(
+    stream: AsyncIterator[bytes], headers: Mapping[str, str], form: UploadForm, sink: Sink
+) -> ReceivedForm:
+    """Read a multipart body, and pass its file on to `sink` as it comes.
 
-    **Raises:** ApiError 400 or 413; whatever `stream` raises, such as the client's disconnect.
+    **Raises:** ApiError 400 or 413; whatever `stream` raises, such as the client's disconnect, and
+    whatever `sink` does.
     """
     boundary = _boundary(headers.get("content-type", ""))
     _check_claimed_length(headers.get("content-length", ""), form)
-    spool = _Spool(form.directory)
-    try:
-        reader = _FormReader(boundary, form)
-        await _read(stream, reader, spool)
-        yield reader.finish(spool)
-    finally:
-        # Shielded, because a cancelled request must not leave its file behind either.
-        await asyncio.shield(asyncio.to_thread(spool.discard))
-
-
-async def _read(stream: AsyncIterator[bytes], reader: "_FormReader", spool: "_Spool") -> None:
+    reader = _FormReader(boundary, form)
     async for chunk in stream:
         for start in range(0, len(chunk), PARSE_BYTES):
             reader.feed(chunk[start : start + PARSE_BYTES])
             if len(reader.pending) >= WRITE_BYTES:
-                await asyncio.to_thread(spool.write, reader.take())
-    await asyncio.to_thread(spool.write, reader.take())
+                form.check(reader.received())
+                await sink.write(reader.take())
+    received = reader.finish()
+    form.check(received)
+    await sink.write(reader.take())
+    return received
+
+
+@asynccontextmanager
+async def receive_upload(
+    stream: AsyncIterator[bytes], headers: Mapping[str, str], form: UploadForm, directory: Path
+) -> AsyncIterator[UploadedFile]:
+    """Read a multipart body into a local file, which exists until the block ends.
+
+    **Raises:** as `receive_form`.
+    """
+    spool = _Spool(directory)
+    try:
+        received = await receive_form(stream, headers, form, spool)
+        yield UploadedFile(
+            path=spool.path,
+            filename=received.filename,
+            size=received.size,
+            sha256=spool.sha256(),
+            fields=received.fields,
+            lists=received.lists,
+            part=received.part,
+        )
+    finally:
+        # Shielded, because a cancelled request must not leave its file behind either.
+        await asyncio.shield(asyncio.to_thread(spool.discard))
 
 
 def _boundary(content_type: str) -> bytes:
@@ -134,8 +177,17 @@ def _too_large(form: UploadForm, part: str = "file") -> ApiError:
     return ApiError(413, message, param=part, code="request_too_large")
 
 
+def _too_many(name: str) -> ApiError:
+    message = f"property '{name}' is given more than {MAX_LIST_ITEMS} times"
+    return invalid_request(message, param=name)
+
+
+def _too_long(name: str) -> ApiError:
+    return invalid_request(f"property '{name}' is too long", param=name)
+
+
 class _Spool:
-    """The temporary file. Its methods block, and run in threads that cancellation cannot stop."""
+    """The temporary file. What blocks runs in threads that cancellation cannot stop."""
 
     def __init__(self, directory: Path) -> None:
         # Nothing may come between the file's creation and the caller's `finally`; one local open
@@ -146,15 +198,16 @@ class _Spool:
         self._lock = threading.Lock()
         self._digest = hashlib.sha256()
         self.path = Path(self._file.name)
-        self.size = 0
 
-    def write(self, data: bytes) -> None:
+    async def write(self, data: bytes) -> None:
+        await asyncio.to_thread(self._write, data)
+
+    def _write(self, data: bytes) -> None:
         with self._lock:
             if self._file.closed:
                 return
             self._write_all(memoryview(data))
             self._digest.update(data)
-            self.size += len(data)
 
     def _write_all(self, data: memoryview) -> None:
         while data:
@@ -188,6 +241,7 @@ class _FormReader:
         self._part = _Part()
         self._received = 0
         self._file_bytes = 0
+        self._head = bytearray()
         self._ended = False
         self._stored: str | None = None
         self._filename = ""
@@ -215,20 +269,23 @@ class _FormReader:
         self.pending.clear()
         return taken
 
-    def finish(self, spool: _Spool) -> UploadedFile:
-        if not self._ended:
-            raise _malformed()
+    def received(self) -> ReceivedForm:
+        """Tell what has come so far of a form whose file has begun."""
         if self._stored is None:
             raise _nothing_stored(self._form)
-        return UploadedFile(
-            path=spool.path,
+        return ReceivedForm(
+            part=self._stored,
             filename=self._filename,
-            size=spool.size,
-            sha256=spool.sha256(),
+            size=self._file_bytes,
+            head=bytes(self._head),
             fields=dict(self._fields),
             lists=dict(self._lists),
-            part=self._stored,
         )
+
+    def finish(self) -> ReceivedForm:
+        if not self._ended:
+            raise _malformed()
+        return self.received()
 
     def _callbacks(self) -> "MultipartCallbacks":
         return {
@@ -283,8 +340,7 @@ class _FormReader:
             message = f"only one of `{self._stored}` and `{name}` may be given"
             raise invalid_request(message, param=name)
         if len(self._lists.get(name, ())) == MAX_LIST_ITEMS:
-            message = f"property '{name}' is given more than {MAX_LIST_ITEMS} times"
-            raise invalid_request(message, param=name)
+            raise _too_many(name)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.name in self._form.stored:
@@ -292,13 +348,13 @@ class _FormReader:
             return
         self._part.value += data[start:end]
         if len(self._part.value) > MAX_FIELD_BYTES:
-            name = self._part.name
-            raise invalid_request(f"property '{name}' is too long", param=name)
+            raise _too_long(self._part.name)
 
     def _add_file_data(self, data: bytes, start: int, end: int) -> None:
         self._file_bytes += end - start
         if self._file_bytes > self._form.max_bytes:
             raise _too_large(self._form, self._part.name)
+        self._head += data[start : min(end, start + HEAD_BYTES - len(self._head))]
         self.pending += data[start:end]
 
     def _end_part(self) -> None:

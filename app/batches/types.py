@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+from app.db import tables
 from app.inference.context import RequestContext
 
 Status = Literal[
@@ -17,7 +18,7 @@ Status = Literal[
     "cancelled",
 ]
 STATUSES: tuple[Status, ...] = get_args(Status)
-UNFINISHED: tuple[Status, ...] = ("validating", "in_progress", "finalizing", "cancelling")
+UNFINISHED: tuple[Status, ...] = tables.UNFINISHED
 
 ChunkState = Literal["queued", "running", "done", "dropped"]
 """`dropped` chunks are those of a batch that expired or was cancelled: nobody may add to them."""

@@ -4,7 +4,6 @@ The server and the key come from `LORA_API_BASE_URL` and `LORA_API_KEY`, or the 
 """
 
 import json
-import os
 import re
 import tempfile
 import zipfile
@@ -16,14 +15,24 @@ from urllib.parse import quote
 
 import httpx
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Tier
 from app.adapters.names import NAME_RULE, is_valid_name
 from app.api.fine_tunings.schemas import MAX_PIN_SECONDS
 from app.cli.adapter_views import Adapter, print_models, print_status, print_versions
 from app.cli.formats import moment
-from app.cli.http_client import answer, connected, console, fail, show
+from app.cli.http_client import (
+    DEFAULT_URL,
+    AsJson,
+    BaseUrl,
+    Key,
+    answer,
+    connected,
+    console,
+    fail,
+    show,
+    upload,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,15 +40,11 @@ RESOURCE = "/v1/fine_tunings"
 DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
-BaseUrl = Annotated[str, typer.Option(envvar="LORA_API_BASE_URL", help="The server's address.")]
-Key = Annotated[str, typer.Option(envvar="LORA_API_KEY", help="API key.", show_default=False)]
 Id = Annotated[str, typer.Argument(help="The version's `ft_` id or its model id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 BaseModel = Annotated[str | None, typer.Option(help="Id of the base model. Default: all.")]
 Lifetime = Annotated[
     str, typer.Option("--for", metavar="DURATION", help="Say 30m, 2h or 1d; 7d at most.")
 ]
-DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 @app.command()
@@ -58,7 +63,7 @@ def push(
     with connected(base_url, api_key) as client:
         _require_base_model(client, base_model)
         with _archive(adapter) as archive:
-            file = _upload(client, archive, f"{name}.zip")
+            file = answer(upload(client, archive, f"{name}.zip", purpose="fine_tuning"))
         with console.status("validating and trying the adapter"):
             body = {"input_file_id": file["id"], "name": name, "base_model": base_model}
             response = client.post(RESOURCE, json={**body, "type": "lora"})
@@ -181,16 +186,6 @@ def _require_base_model(client: httpx.Client, id: str) -> None:
     bases = [model for model in models if not model.startswith("ft:")]
     if id not in bases:
         fail(f"{id} is no base model of this server; it has:", *bases)
-
-
-def _upload(client: httpx.Client, archive: BinaryIO, filename: str) -> dict[str, Any]:
-    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    size = os.fstat(archive.fileno()).st_size
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        reader = progress.wrap_file(archive, total=size)
-        files = {"file": (filename, reader, "application/zip")}
-        response = client.post("/v1/files", data={"purpose": "fine_tuning"}, files=files)
-    return answer(response)
 
 
 def _found(base_url: str, api_key: str, **filters: str | None) -> list[dict[str, Any]]:

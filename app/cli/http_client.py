@@ -1,13 +1,20 @@
-"""How `lora-api adapters` talks to a server: what goes wrong is told, and ends the command."""
+"""How commands talk to a server over HTTP: what goes wrong is told, and ends the command."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Annotated, Any, BinaryIO, NoReturn
 
 import httpx
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+BaseUrl = Annotated[str, typer.Option(envvar="LORA_API_BASE_URL", help="The server's address.")]
+Key = Annotated[str, typer.Option(envvar="LORA_API_KEY", help="API key.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+DEFAULT_URL = "http://127.0.0.1:8000"
 
 REQUEST_SECONDS = 600.0
 KEY = re.compile(r"[!-~]+")
@@ -31,6 +38,23 @@ def connected(base_url: str, api_key: str) -> Iterator[httpx.Client]:
         fail(f"{base_url} is no address of a server, such as http://127.0.0.1:8000")
     except httpx.TransportError as error:
         fail(f"{base_url} does not answer: {error}")
+
+
+def upload(
+    client: httpx.Client,
+    file: BinaryIO,
+    filename: str,
+    *,
+    purpose: str,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.Response:
+    """Send a file, with a bar on a terminal, and return the answer."""
+    columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    size = os.fstat(file.fileno()).st_size
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        reader = progress.wrap_file(file, total=size)
+        files = {"file": (filename, reader)}
+        return client.post("/v1/files", headers=headers, data={"purpose": purpose}, files=files)
 
 
 def answer(response: httpx.Response) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Every table. Times are Unix seconds, ids are TypeIDs, every tenant's row carries `org_id`."""
 
+from typing import Final
+
 from sqlalchemy import BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -143,6 +145,10 @@ class IdempotencyKeyRow(Base):
     created_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
+UNFINISHED: Final = ("validating", "in_progress", "finalizing", "cancelling")
+"""Statuses of batches that have not ended: what such a batch needs must not be removed."""
+
+
 class BatchRow(Base):
     """A batch. Its times are of the database's clock; `window` is what the client asked for.
 
@@ -193,11 +199,16 @@ class BatchChunkRow(Base):
     `model` is the base model's id, empty where no model of the deployment is asked; `adapter` is
     the id that the lines ask, empty for the base model itself. `parts` is a JSON list of the stored
     results, each with lines that no other has. While it runs, whoever holds `token` may add to
-    them. `attempts` counts leases since the last line was finished.
+    them. `attempts` counts those begun since results were last stored, and the one that did so.
     """
 
     __tablename__ = "batch_chunks"
-    __table_args__ = (Index("ix_batch_chunks_state_model", "state", "model"),)
+    __table_args__ = (
+        Index("ix_batch_chunks_state_model", "state", "model"),
+        Index(
+            "ix_batch_chunks_batch_id_state_model_number", "batch_id", "state", "model", "number"
+        ),
+    )
 
     batch_id: Mapped[str] = mapped_column(ForeignKey("batches.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)

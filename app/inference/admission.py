@@ -5,124 +5,53 @@ runs `max_running` requests, and its KV cache holds `cache_tokens`; a multiple o
 long prompt takes more of the second, so a few of them fill a queue that takes many short ones.
 
 on_demand and performance wait in the engine's queue, the latter in front and in a reserve of places
-of its own. Flex and batch take what could run now, less the same reserve: what they run cannot be
-interrupted. Rendering takes a place too, so that a prompt nobody can run costs no tokenizer.
+of its own. Flex takes what could run now, less the same reserve: what it runs cannot be
+interrupted. Batch lines wait in a lane beside the gate for what flex might take, and give it back
+to anybody. Rendering takes a place too, so that a prompt nobody can run costs no tokenizer.
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from math import ceil
-from typing import Literal, NamedTuple, get_args
 
 from adapters_registry.errors import RegistryError
+from adapters_registry.host import AdapterHost
 from app.engine.base import ModelCard
 from app.errors import ApiError, capacity_exceeded, over_capacity
+from app.inference.adapter_use import AdapterUse
+from app.inference.gate import Reason, make_gate
+from app.inference.spare import Line, SpareLane
 from app.inference.tiers import Tier
-
-Reason = Literal["requests", "tokens", "adapter", "engine"]
-"""What there is too much of, or who refuses: the adapter's turn does not come, vLLM's own queue."""
-
-REASONS: tuple[Reason, ...] = get_args(Reason)
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 1, 60
 """Of a `retry-after`: both SDKs heed it within these."""
 
-REMEMBERED_ENDS = 64
-
-
-class Amount(NamedTuple):
-    """Requests, and the tokens of their prompts."""
-
-    requests: int
-    tokens: int
-
-    def exceeded(self, most: "Amount") -> Reason | None:
-        """Return which of the two is more than that."""
-        if self.requests > most.requests:
-            return "requests"
-        return "tokens" if self.tokens > most.tokens else None
+NO_HOSTS: Mapping[str, AdapterHost] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class GateStats:
-    """One model's gate in numbers. `inside` runs or waits; `waiting` cannot run yet."""
+    """One model's gate in numbers. `inside` runs or waits; `waiting` cannot run yet.
+
+    `lines_waiting` are batch lines that are not inside, `displaced` those that gave way so far.
+    """
 
     inside: Mapping[Tier, int]
     waiting: int
     tokens: int
     refused: Mapping[tuple[Tier, Reason], int]
-
-
-class _Pace:
-    """How fast places have become free since the engine has had all it can run.
-
-    Before that it is asked for less than it can do, which tells nothing of how fast it is.
-    """
-
-    def __init__(self, running: int) -> None:
-        self._running = running
-        self._moments: deque[float] = deque(maxlen=max(running, REMEMBERED_ENDS) + 1)
-
-    def begin(self, now: float) -> None:
-        self._moments.clear()
-        self._moments.append(now)
-
-    def end(self, now: float) -> None:
-        if self._moments:
-            self._moments.append(now)
-
-    def seconds(self, places: float, now: float) -> float:
-        """Return how long so many places take to become free."""
-        if not self._moments:
-            return 0.0
-        # Those that run now end in about the same time, so few ends of late do not mean few soon.
-        ends = max(self._running, len(self._moments) - 1)
-        return places * (now - self._moments[0]) / ends
-
-
-@dataclass(slots=True)
-class _Gate:
-    at_once: Amount
-    most: Mapping[Tier, Amount]
-    inside: Counter[Tier] = field(default_factory=Counter)
-    tokens: int = 0
-    refused: Counter[tuple[Tier, Reason]] = field(default_factory=Counter)
-    pace: _Pace = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.pace = _Pace(self.at_once.requests)
-
-    def requests(self) -> int:
-        return self.inside.total()
-
-    def lacks(self, tier: Tier, tokens: int) -> Reason | None:
-        """Return why a request may not come in; alone, a prompt of any length may."""
-        requests = self.requests()
-        if requests == 0:
-            return None
-        return Amount(requests + 1, self.tokens + tokens).exceeded(self.most[tier])
-
-    def is_busy(self) -> bool:
-        """Tell whether all runs that can."""
-        return self.requests() >= self.at_once.requests or self.tokens >= self.at_once.tokens
-
-    def waiting(self) -> float:
-        """Return how many requests must end before all the others run."""
-        if (requests := self.requests()) == 0:
-            return 0
-        tokens_each = max(1.0, self.tokens / requests)
-        too_long = (self.tokens - self.at_once.tokens) / tokens_each
-        return max(requests - self.at_once.requests, too_long, 0)
+    lines_waiting: int
+    displaced: int
 
 
 class BoundedAdmission:
     """Counts what is inside each engine and its queue.
 
     `queue` is how many times as much as runs at once may wait; `reserve` the share of what runs at
-    once that performance has for itself. `clock` counts seconds.
+    once that performance has for itself; `batch_share` the share that batch lines may have while
+    others ask. `hosts` are the models' adapters, by model. `clock` counts seconds.
     """
 
     def __init__(
@@ -131,10 +60,18 @@ class BoundedAdmission:
         *,
         queue: float,
         reserve: float = 0.1,
+        batch_share: float = 1.0,
+        hosts: Mapping[str, AdapterHost] = NO_HOSTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._gates = {card.id: _gate(card, queue, reserve) for card in cards}
+        self._gates = {card.id: make_gate(card, queue, reserve) for card in cards}
+        self._lanes = {
+            model: SpareLane(
+                gate, AdapterUse(hosts.get(model), reserve), share=batch_share, clock=clock
+            )
+            for model, gate in self._gates.items()
+        }
 
     def check(self, model: str, tier: Tier) -> None:
         """Refuse a request that would find no place now. **Raises:** ApiError, as `enter`."""
@@ -147,7 +84,7 @@ class BoundedAdmission:
         **Raises:** ApiError, as `enter`.
         """
         self._check(model, tier, tokens)
-        with self._inside(self._gates[model], tier, tokens):
+        with self._inside(model, tier, tokens):
             yield
 
     @contextmanager
@@ -158,7 +95,7 @@ class BoundedAdmission:
         """
         self._check(model, tier, tokens)
         gate = self._gates[model]
-        with self._inside(gate, tier, tokens):
+        with self._inside(model, tier, tokens):
             has_run = True
             try:
                 yield
@@ -168,6 +105,28 @@ class BoundedAdmission:
             finally:
                 if has_run:
                     gate.pace.end(self._clock())
+
+    def turn(self, model: str, adapter: Hashable) -> AbstractContextManager[bool]:
+        """Count a request of an adapter from before its lease, and have lines give way to it.
+
+        Yields whether lines are leaving, so that a turn may be free soon.
+        """
+        return self._lanes[model].turn(adapter)
+
+    def spare(self, model: str, line: Line) -> AbstractAsyncContextManager[None]:
+        """Wait for a place that a batch line can have, and hold it; cancelling gives it back.
+
+        Where the block raises AdapterCapacityExceeded, lines of that adapter wait a while longer.
+        """
+        return self._lanes[model].place(line)
+
+    def has_turn(self, model: str, adapter: Hashable) -> None:
+        """Take note that a batch line has leased its adapter."""
+        self._lanes[model].has_turn(adapter)
+
+    def spare_places(self, model: str) -> int:
+        """Return how many batch lines of a model run at once where nobody else asks it."""
+        return self._gates[model].most["batch"].requests
 
     def refusal(self, model: str, tier: Tier, reason: Reason) -> ApiError:
         """Count a refusal and return its words, with the time after which to try again."""
@@ -181,12 +140,18 @@ class BoundedAdmission:
 
     def stats(self) -> dict[str, GateStats]:
         """Return a snapshot for metrics, by model."""
-        return {
-            model: GateStats(
-                dict(gate.inside), ceil(gate.waiting()), gate.tokens, dict(gate.refused)
-            )
-            for model, gate in self._gates.items()
-        }
+        return {model: self._stats(model) for model in self._gates}
+
+    def _stats(self, model: str) -> GateStats:
+        gate, lane = self._gates[model], self._lanes[model]
+        return GateStats(
+            dict(gate.requests),
+            ceil(gate.waiting()),
+            gate.inside.tokens,
+            dict(gate.refused),
+            lane.waiting,
+            lane.displaced,
+        )
 
     def _check(self, model: str, tier: Tier, tokens: int) -> None:
         reason = self._gates[model].lacks(tier, tokens)
@@ -194,25 +159,15 @@ class BoundedAdmission:
             raise self.refusal(model, tier, reason)
 
     @contextmanager
-    def _inside(self, gate: _Gate, tier: Tier, tokens: int) -> Iterator[None]:
+    def _inside(self, model: str, tier: Tier, tokens: int) -> Iterator[None]:
+        gate, lane = self._gates[model], self._lanes[model]
         was_busy = gate.is_busy()
-        gate.inside[tier] += 1
-        gate.tokens += tokens
+        gate.add(tier, tokens)
         if gate.is_busy() and not was_busy:
             gate.pace.begin(self._clock())
+        lane.make_room()
         try:
             yield
         finally:
-            gate.inside[tier] -= 1
-            gate.tokens -= tokens
-
-
-def _gate(card: ModelCard, queue: float, reserve: float) -> _Gate:
-    at_once = Amount(card.max_running, card.cache_tokens)
-    kept = Amount(ceil(card.max_running * reserve), int(card.cache_tokens * reserve))
-    spare = Amount(max(1, at_once.requests - kept.requests), at_once.tokens - kept.tokens)
-    queued = Amount(*(each + int(each * queue) for each in at_once))
-    ahead = Amount(queued.requests + kept.requests, queued.tokens + kept.tokens)
-    most: dict[Tier, Amount] = {"performance": ahead, "on_demand": queued}
-    most |= {"flex": spare, "batch": spare}
-    return _Gate(at_once, most)
+            gate.remove(tier, tokens)
+            lane.others_left()

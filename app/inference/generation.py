@@ -64,7 +64,7 @@ class Generation(Served):
         try:
             async for delta in deltas:
                 tokens += delta.tokens
-                if awaited:
+                if awaited and self.tier != "batch":  # how long a line waits is nobody's concern
                     observer.first_token(label, self._first_token_seconds(delta))
                     awaited = False
                 if (usage := delta.usage) is not None and delta.finish_reason is not None:

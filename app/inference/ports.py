@@ -1,6 +1,6 @@
 """What inference stands on, as it sees it; each has one implementation in the product."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
@@ -8,7 +8,8 @@ from adapters_registry.types import AdapterVersion, Lease
 from app.adapters.resolver import ResolvedModel
 from app.engine.base import ModelCard, Usage
 from app.errors import ApiError
-from app.inference.admission import Reason
+from app.inference.gate import Reason
+from app.inference.spare import Line
 from app.inference.tiers import Tier
 
 
@@ -57,6 +58,12 @@ class Admission(Protocol):
     def rendering(self, model: str, tier: Tier, tokens: int) -> AbstractContextManager[None]: ...
 
     def enter(self, model: str, tier: Tier, tokens: int) -> AbstractContextManager[None]: ...
+
+    def turn(self, model: str, adapter: Hashable) -> AbstractContextManager[bool]: ...
+
+    def spare(self, model: str, line: Line) -> AbstractAsyncContextManager[None]: ...
+
+    def has_turn(self, model: str, adapter: Hashable) -> None: ...
 
     def refusal(self, model: str, tier: Tier, reason: Reason) -> ApiError: ...
 

@@ -5,27 +5,32 @@ adapter, run, settle. Admission and lease live exactly as long as a run, and the
 once, however the request ends. What a run is stands in the subclasses of `Served`, one a task.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from adapters_registry.errors import AdapterCapacityExceeded, RegistryError
-from adapters_registry.types import Lease, LoadedAdapter
+from adapters_registry.types import AdapterVersion, Lease, LoadedAdapter
 from app.adapters.resolver import ResolvedModel
 from app.engine.base import EngineError, EngineOverloaded, ModelCard, Run
 from app.errors import ApiError, from_domain, invalid_request, wrong_task
-from app.inference.admission import Reason
 from app.inference.context import RequestContext
+from app.inference.gate import Reason
 from app.inference.ports import AdapterLeases, Admission, Budget, Limits, Observer, Resolver
+from app.inference.spare import Displaced, Line
 from app.inference.tiers import PRIORITIES, AskedTier, Tier, wanted
 from app.limits.windows import pool
 from app.tasks import Task
 
 NO_ROOM = (413, 429)
 """Statuses of a limit that is used up, or too small for the request."""
+
+GIVE_WAY_SECONDS = 1.0
+"""How long flex waits for a turn that batch lines are giving up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Served:
         self._tiers = request.tiers
         self._started = request.started
         self._field = request.field
+        self._interruption = asyncio.timeout(None)
         self._budget: Budget | None = None
         self._runs = 0
         self._used_tokens = 0
@@ -136,12 +142,35 @@ class Served:
     async def settle(self) -> None:
         """Give back what was reserved and not used; with the budget's last state in the headers."""
         if self._budget is not None:
-            await self._budget.settle(tokens=self._used_tokens)
+            is_displaced = self._interruption.expired()
+            await self._budget.settle(tokens=0 if is_displaced else self._used_tokens)
             self._context.headers.update(self._budget.headers)
+
+    @asynccontextmanager
+    async def interruptible(self) -> AsyncIterator[None]:
+        """Let a batch line be ended while it holds a place. **Raises:** Displaced."""
+        if not self._context.is_batch:
+            yield
+            return
+        try:
+            # Round all of the line: what awaits its answer would otherwise be cancelled for good.
+            async with self._interruption:
+                yield
+        except TimeoutError:
+            if self._interruption.expired():
+                raise Displaced from None
+            raise
 
     @contextmanager
     def preparing(self, tokens: int) -> Iterator[None]:
-        """Hold a place while about so many tokens are prepared. **Raises:** ApiError."""
+        """Hold a place while about so many tokens are prepared; batch lines need none.
+
+        **Raises:** ApiError.
+        """
+        if self._context.is_batch:
+            with self._in_words():
+                yield
+            return
         # A prompt of more is refused by the engine, and no reason to try again later.
         tokens = min(tokens, self.card.context_window)
         with self._in_words(), self._ports.admission.rendering(self.card.id, self.tier, tokens):
@@ -157,16 +186,44 @@ class Served:
         self._runs += 1
         with self._in_words():
             async with AsyncExitStack() as stack:
-                enter = self._ports.admission.enter
-                stack.enter_context(enter(self.card.id, self.tier, tokens))
-                yield Run(run_id, await self._adapter(stack), PRIORITIES[self.tier])
+                enter = self._entered_as_line if self._context.is_batch else self._entered
+                yield Run(run_id, await enter(stack, tokens), PRIORITIES[self.tier])
 
-    async def _adapter(self, stack: AsyncExitStack) -> LoadedAdapter | None:
+    async def _entered(self, stack: AsyncExitStack, tokens: int) -> LoadedAdapter | None:
+        admission, model = self._ports.admission, self.card.id
+        stack.enter_context(admission.enter(model, self.tier, tokens))
         if self._model.version is None:
             return None
-        # Flex takes what is free at once, and never waits for a turn.
-        wait_seconds = 0.0 if self.tier == "flex" else None
-        leasing = self._ports.adapters.lease(self._model.version, wait_seconds=wait_seconds)
+        lines_leave = stack.enter_context(admission.turn(model, self._model.version))
+        if self.tier != "flex":
+            return await self._adapter(stack, self._model.version, None)
+        # Flex takes what is free at once, and never waits for anybody's turn to end.
+        wait_seconds = GIVE_WAY_SECONDS if lines_leave else 0.0
+        return await self._adapter(stack, self._model.version, wait_seconds)
+
+    async def _entered_as_line(self, stack: AsyncExitStack, tokens: int) -> LoadedAdapter | None:
+        """Wait for a place, and with it for the adapter; try again where only one is to be had."""
+        admission, model, version = self._ports.admission, self.card.id, self._model.version
+        line = Line(self._context.id, tokens, version, self._give_way)
+        while True:
+            with suppress(AdapterCapacityExceeded):
+                async with AsyncExitStack() as attempt:
+                    await attempt.enter_async_context(admission.spare(model, line))
+                    adapter = None
+                    if version is not None:
+                        adapter = await self._adapter(attempt, version, 0.0)
+                        admission.has_turn(model, version)
+                    await stack.enter_async_context(attempt.pop_all())
+                    return adapter
+
+    def _give_way(self) -> None:
+        if not self._interruption.expired():
+            self._interruption.reschedule(asyncio.get_running_loop().time())
+
+    async def _adapter(
+        self, stack: AsyncExitStack, version: AdapterVersion, wait_seconds: float | None
+    ) -> LoadedAdapter:
+        leasing = self._ports.adapters.lease(version, wait_seconds=wait_seconds)
         lease = await stack.enter_async_context(leasing)
         self._ports.observer.leased(lease)
         self._context.headers.update(_lease_headers(lease))
@@ -231,8 +288,9 @@ class Inference:
     ) -> AsyncIterator[S]:
         """Have a model of that kind to ask until the block ends; the request counts from here.
 
-        **Raises:** ApiError: the model is unknown, not started or of another kind, the tier not
-        the caller's, a limit reached.
+        A batch line is served at the batch tier whatever is asked, and waits where others are
+        refused. **Raises:** ApiError: the model is unknown, not started or of another kind, the
+        tier not the caller's, a limit reached; Displaced, only in a batch line.
         """
         started = time.perf_counter()
         resolved = await self._ports.resolver.resolve(context.caller.org_id, model)
@@ -240,14 +298,18 @@ class Inference:
             raise wrong_task(model, kind.task)
         tiers = self._tiers(context, tier)
         served = kind(self._ports, Request(context, resolved, tiers, started, field or kind.field))
-        self._ports.admission.check(served.card.id, served.tier)
-        await served.count()
-        try:
-            yield served
-        finally:
-            await served.settle()
+        if not context.is_batch:
+            self._ports.admission.check(served.card.id, served.tier)
+        async with served.interruptible():
+            await served.count()
+            try:
+                yield served
+            finally:
+                await served.settle()
 
     def _tiers(self, context: RequestContext, asked: AskedTier | None) -> list[Tier]:
+        if context.is_batch:
+            return ["batch"]
         plan = context.caller.plan
         tiers = [tier for tier in wanted(asked) if self._ports.limits.allows(plan, tier)]
         if not tiers:

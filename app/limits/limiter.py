@@ -48,8 +48,8 @@ class RateLimits:
         return budget
 
     def allows(self, plan: str | None, tier: str) -> bool:
-        """Tell whether a plan has a service tier."""
-        return self._plans is None or tier in self._plans.plan(plan).tiers
+        """Tell whether a plan has a service tier; `batch` stands for batches."""
+        return self._plans is None or self._plans.plan(plan).allows(tier)
 
     async def close(self) -> None:
         """Let go of connections and counts."""

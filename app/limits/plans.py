@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 
 from app.limits.dimensions import DIMENSIONS, IN_HEADERS, Limit, Unit
 
@@ -18,6 +26,8 @@ ANY_MODEL = "*"
 FLEX = "flex"
 FLEX_MULTIPLE = 10
 """**Source:** GroqCloud, flex processing."""
+BATCH = "batch"
+"""The tier of batches' lines, which no request can ask for."""
 
 
 class PlansError(Exception):
@@ -42,14 +52,22 @@ class ModelLimits(Part):
 
 
 class Plan(Part):
-    """One plan: its service tiers, and limits by base model, `*` for those that are not named."""
+    """One plan: its service tiers, and limits by base model, `*` for those that are not named.
+
+    Batches are no tier that a request asks for, and have none of these limits.
+    """
 
     tiers: tuple[Tier, ...] = Field(("on_demand",), min_length=1)
+    batches: StrictBool = True
     models: dict[str, ModelLimits] = Field(default_factory=dict)
 
     def limits_of(self, model: str) -> ModelLimits:
         """Return the limits of a model; a named one takes nothing from `*`."""
         return self.models.get(model) or self.models.get(ANY_MODEL) or ModelLimits()
+
+    def allows(self, tier: str) -> bool:
+        """Tell whether the plan has a service tier, or batches."""
+        return self.batches if tier == BATCH else tier in self.tiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,9 @@ class Plans(Part):
         return self.plans.get(name or self.default) or self.plans[self.default]
 
     def quota(self, name: str | None, model: str, tier: str) -> Quota:
-        """Return what a plan admits of a model; flex has ten times the limits."""
+        """Return what a plan admits of a model: flex has ten times the limits, batches none."""
+        if tier == BATCH:
+            return Quota()
         limits = self.plan(name).limits_of(model)
         multiple = FLEX_MULTIPLE if tier == FLEX else 1
         all_limits = tuple(_limits(limits, multiple))

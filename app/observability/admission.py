@@ -5,7 +5,8 @@ from typing import get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from app.inference.admission import REASONS, BoundedAdmission
+from app.inference.admission import BoundedAdmission
+from app.inference.gate import REASONS
 from app.inference.tiers import Tier
 
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -40,11 +41,23 @@ class AdmissionCollector:
             "adapter's turn, or the engine's own queue.",
             labels=["model", "tier", "reason"],
         )
+        lines_waiting = GaugeMetricFamily(
+            "lora_api_batch_lines_waiting",
+            "Batch lines that wait for a place; those that have one are admitted requests.",
+            labels=["model"],
+        )
+        displaced = CounterMetricFamily(
+            "lora_api_batch_lines_displaced",
+            "Times that a running batch line gave way to other requests.",
+            labels=["model"],
+        )
         for model, stats in self._admission.stats().items():
             waiting.add_metric([model], stats.waiting)
             tokens.add_metric([model], stats.tokens)
+            lines_waiting.add_metric([model], stats.lines_waiting)
+            displaced.add_metric([model], stats.displaced)
             for tier in TIERS:
                 inside.add_metric([model, tier], stats.inside.get(tier, 0))
                 for reason in REASONS:
                     refused.add_metric([model, tier, reason], stats.refused.get((tier, reason), 0))
-        yield from (inside, waiting, tokens, refused)
+        yield from (inside, waiting, tokens, refused, lines_waiting, displaced)

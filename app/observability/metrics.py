@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from adapters_registry.download import RefusalReason
 from adapters_registry.types import AdapterVersion, Lease, Tier
 from app.engine.base import Usage
+from app.observability.batches import BatchMetrics
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -154,7 +155,7 @@ class UpkeepMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._swept = Counter(
             "lora_api_swept",
-            "Things without a row that were removed: artifacts in the store, copies on a replica.",
+            "Things that were removed because nothing needs them any more.",
             ["kind"],
             registry=registry,
         )
@@ -166,7 +167,11 @@ class UpkeepMetrics:
         )
 
     def swept(self, kind: str, count: int) -> None:
-        """Count what a sweep removed."""
+        """Count what was removed because nothing needs it any more.
+
+        Orphans in the store are an `artifact`, `orphaned_file` or `orphaned_batch`, copies on this
+        process a `replica`; a `file` or `batch` was kept long enough.
+        """
         self._swept.labels(kind).inc(count)
 
     def background_failed(self, task: str) -> None:
@@ -174,7 +179,7 @@ class UpkeepMetrics:
         self._background_failures.labels(task).inc()
 
 
-class Metrics(HttpMetrics, GenerationMetrics, AdapterMetrics, UpkeepMetrics):
+class Metrics(HttpMetrics, GenerationMetrics, AdapterMetrics, BatchMetrics, UpkeepMetrics):
     """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -182,4 +187,5 @@ class Metrics(HttpMetrics, GenerationMetrics, AdapterMetrics, UpkeepMetrics):
         HttpMetrics.__init__(self, self.registry)
         GenerationMetrics.__init__(self, self.registry)
         AdapterMetrics.__init__(self, self.registry)
+        BatchMetrics.__init__(self, self.registry)
         UpkeepMetrics.__init__(self, self.registry)

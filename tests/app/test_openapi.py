@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 from typer.testing import CliRunner
 
 from app import cli, openapi, routes
+from app.api.batches.schemas import CreateBatchRequest
 from app.api.chat.schemas import ChatCompletionRequest
 from app.api.completions.schemas import CompletionRequest
 from app.api.embeddings.schemas import CreateEmbeddingRequest
@@ -25,6 +26,7 @@ from app.main import bare_app
 REQUESTS = [
     ChatCompletionRequest,
     CompletionRequest,
+    CreateBatchRequest,
     CreateEmbeddingRequest,
     CreateFineTuningRequest,
     PinRequest,
@@ -42,7 +44,7 @@ INFERENCE = {
     "createTranscription",
     "createTranslation",
 }
-WITHOUT_BODY = {"activateFineTuning", "warmFineTuning"}
+WITHOUT_BODY = {"activateFineTuning", "cancelBatch", "warmFineTuning"}
 
 
 @pytest.fixture(scope="module")

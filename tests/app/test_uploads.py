@@ -36,10 +36,10 @@ def _nothing_is_left(directory: Path) -> Iterator[None]:
 async def receive(
     chunks: Iterable[bytes], directory: Path, *, max_bytes: int = MAX_BYTES, **headers: str
 ) -> Received:
-    form = UploadForm(directory, max_bytes, frozenset({"purpose"}))
+    form = UploadForm(max_bytes, frozenset({"purpose"}))
     named = {"content-type": CONTENT_TYPE}
     named.update({name.replace("_", "-"): value for name, value in headers.items()})
-    async with receive_upload(streamed(chunks), named, form) as upload:
+    async with receive_upload(streamed(chunks), named, form, directory) as upload:
         assert upload.path.parent == directory
         content = upload.path.read_bytes()
         return upload.filename, upload.size, upload.sha256, content, dict(upload.fields)
@@ -251,10 +251,10 @@ async def test_a_claimed_length_beyond_the_limit_is_refused_before_reading(
         raise AssertionError("read")
         yield b""
 
-    form = UploadForm(directory, MAX_BYTES, frozenset())
+    form = UploadForm(MAX_BYTES, frozenset())
     headers = {"content-type": CONTENT_TYPE, "content-length": length}
     with pytest.raises(ApiError) as caught:
-        async with receive_upload(untouched(), headers, form):
+        async with receive_upload(untouched(), headers, form, directory):
             pass
     assert caught.value.status == 413
 
@@ -305,9 +305,9 @@ async def test_a_client_that_goes_away_leaves_no_file(directory: Path) -> None:
         assert len(files_in(directory)) == 1
         raise ConnectionResetError
 
-    form = UploadForm(directory, MAX_BYTES, frozenset())
+    form = UploadForm(MAX_BYTES, frozenset())
     with pytest.raises(ConnectionResetError):
-        async with receive_upload(cut(), {"content-type": CONTENT_TYPE}, form):
+        async with receive_upload(cut(), {"content-type": CONTENT_TYPE}, form, directory):
             pass
     assert files_in(directory) == []
 
@@ -321,8 +321,8 @@ async def test_a_cancelled_upload_leaves_no_file(directory: Path) -> None:
         await asyncio.Event().wait()
 
     async def upload() -> None:
-        form = UploadForm(directory, MAX_BYTES, frozenset())
-        async with receive_upload(slow(), {"content-type": CONTENT_TYPE}, form):
+        form = UploadForm(MAX_BYTES, frozenset())
+        async with receive_upload(slow(), {"content-type": CONTENT_TYPE}, form, directory):
             pass
 
     task = asyncio.ensure_future(upload())
@@ -334,17 +334,17 @@ async def test_a_cancelled_upload_leaves_no_file(directory: Path) -> None:
 
 
 async def test_a_failure_of_the_reader_s_caller_leaves_no_file(directory: Path) -> None:
-    form = UploadForm(directory, MAX_BYTES, frozenset())
+    form = UploadForm(MAX_BYTES, frozenset())
     chunks = streamed([body(part(FILE, b"x"))])
     with pytest.raises(ZeroDivisionError):
-        async with receive_upload(chunks, {"content-type": CONTENT_TYPE}, form):
+        async with receive_upload(chunks, {"content-type": CONTENT_TYPE}, form, directory):
             raise ZeroDivisionError
 
 
 async def test_the_file_is_readable_by_its_owner_only(directory: Path) -> None:
-    form = UploadForm(directory, MAX_BYTES, frozenset())
+    form = UploadForm(MAX_BYTES, frozenset())
     chunks = streamed([body(part(FILE, b"x"))])
-    async with receive_upload(chunks, {"content-type": CONTENT_TYPE}, form) as upload:
+    async with receive_upload(chunks, {"content-type": CONTENT_TYPE}, form, directory) as upload:
         assert upload.path.stat().st_mode & 0o077 == 0
 
 
@@ -364,9 +364,9 @@ async def test_a_large_file_passes_in_bounded_memory_and_leaves_the_loop_free() 
             await asyncio.sleep(0)
 
     counter = asyncio.ensure_future(count())
+    headers, form = {"content-type": CONTENT_TYPE}, UploadForm(1 << 30, frozenset())
     with tempfile.TemporaryDirectory() as directory:
-        form = UploadForm(Path(directory), 1 << 30, frozenset())
-        async with receive_upload(large(), {"content-type": CONTENT_TYPE}, form) as upload:
+        async with receive_upload(large(), headers, form, Path(directory)) as upload:
             assert upload.size == 64 << 20
     counter.cancel()
     assert turns > 64

@@ -1,22 +1,15 @@
-"""What every ObjectStore promises, asked of a directory and of a real S3 server."""
+"""What every ObjectStore promises of whole files, asked of a directory and of a real S3 server."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
-import boto3
 import pytest
 
-from adapters_registry.directory import DirectoryStore
 from adapters_registry.errors import ObjectNotFound
-from adapters_registry.s3 import S3Store
 from adapters_registry.store import ObjectStore
 from adapters_registry.types import ObjectInfo
-from tests.fixtures.seaweedfs import SeaweedFS
+from tests.contract.object_stores import Case, contents, file_of, listed, until, written
 
 LARGE_BYTES = 160 << 20
 HOSTILE_KEYS = [
@@ -41,64 +34,6 @@ HOSTILE_KEYS = [
     "a" * 201,
     "/".join(["a" * 200] * 5),
 ]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A store under test. `unfinished` counts what its puts have begun and not yet ended."""
-
-    store: ObjectStore
-    unfinished: Callable[[], int]
-
-
-def directory_case(root: Path) -> Case:
-    store = DirectoryStore(root / "store")
-    return Case(store, lambda: len(list((root / "store" / "~incoming").glob("*"))))
-
-
-def s3_case(server: SeaweedFS) -> Case:
-    prefix = f"test-{uuid4().hex}/"
-    client = boto3.client("s3", endpoint_url=server.endpoint_url)
-    uploads = partial(client.list_multipart_uploads, Bucket=server.bucket, Prefix=prefix)
-    store = S3Store(server.bucket, prefix=prefix, endpoint_url=server.endpoint_url)
-    return Case(store, lambda: len(uploads().get("Uploads", [])))
-
-
-@pytest.fixture(params=["directory", "s3"])
-async def case(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Case]:
-    if request.param == "directory":
-        chosen = directory_case(tmp_path)
-    else:
-        chosen = s3_case(request.getfixturevalue("seaweedfs"))
-    yield chosen
-    await chosen.store.close()
-
-
-@pytest.fixture
-def store(case: Case) -> ObjectStore:
-    return case.store
-
-
-def file_of(directory: Path, content: bytes, name: str = "source") -> Path:
-    path = directory / name
-    path.write_bytes(content)
-    return path
-
-
-async def contents(store: ObjectStore, key: str) -> bytes:
-    return b"".join([chunk async for chunk in store.read(key)])
-
-
-async def listed(store: ObjectStore, prefix: str) -> list[ObjectInfo]:
-    return [info async for info in store.list(prefix)]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(5000):
-        if await asyncio.to_thread(condition):
-            return
-        await asyncio.sleep(0.002)
-    raise AssertionError("the condition never came true")
 
 
 @pytest.mark.parametrize("size", [0, 1, 1 << 20, (33 << 20) + 7], ids=str)
@@ -191,6 +126,8 @@ async def test_key_outside_the_rule_is_refused_everywhere(
         await store.get(key, tmp_path / "back")
     with pytest.raises(ValueError, match="not an object key"):
         await anext(store.read(key))
+    with pytest.raises(ValueError, match="not an object key"):
+        await written(store, key, b"x")
     with pytest.raises(ValueError, match="not an object key"):
         await store.delete(key)
     with pytest.raises(ValueError, match="not an object prefix"):

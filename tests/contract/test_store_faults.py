@@ -2,89 +2,45 @@
 
 import asyncio
 import threading
-import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from adapters_registry.artifacts import artifact_key, publish
+from adapters_registry.artifacts import artifact_key
 from adapters_registry.cache import DiskCache
 from adapters_registry.download import Retries
 from adapters_registry.errors import ObjectCorrupt, ObjectNotFound, StoreError, StoreUnavailable
 from adapters_registry.s3 import S3Store
-from adapters_registry.s3_download import PART_BYTES
-from adapters_registry.s3_http import Patience
-from adapters_registry.testing import make_artifact, until
+from adapters_registry.testing import until
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, Artifact, Tier
+from tests.contract.store_faults import (
+    ALWAYS,
+    CORRUPT,
+    DOWN,
+    FAULTS,
+    FINE,
+    LARGE,
+    LISTED,
+    MISSING,
+    NEW,
+    OLD,
+    ONCE,
+    PATIENCE,
+    PREFIX,
+    REQUESTS,
+    RETRIES,
+    Bench,
+    contents,
+    spoilt,
+)
 from tests.fixtures.fault_proxy import (
-    Fault,
-    FaultProxy,
-    Request,
     after,
-    broken_off,
-    delayed,
-    done_then_refused,
-    dripping,
-    error_in_success,
     flipped,
-    refused,
-    reset,
-    running_fault_proxy,
-    shortened,
-    stalled,
 )
 from tests.fixtures.seaweedfs import SeaweedFS
-
-LONGEST_SECONDS = 12.0
-PATIENCE = Patience(
-    connect_seconds=1.0,
-    silence_seconds=0.4,
-    grace_seconds=1.5,
-    bytes_per_second=16 << 20,
-    attempts=2,
-)
-RETRIES = Retries(attempts=2, delay_seconds=0.01)
-OLD, NEW = b"old content" * 40, b"new content" * 50
-LARGE = bytes(range(256)) * (PART_BYTES // 256 + 100)
-LISTED = 1005
-PREFIX = f"faults-{uuid4().hex}/"
-
-FAULTS: dict[str, Fault] = {
-    "delay": delayed(0.2),
-    "500": refused(500, "InternalError"),
-    "503 SlowDown": refused(503, "SlowDown"),
-    "429": refused(429, "TooManyRequests"),
-    "409": refused(409, "OperationAborted"),
-    "403": refused(403, "AccessDenied"),
-    "404": refused(404, "NoSuchKey"),
-    "error in a 200": error_in_success("InternalError"),
-    "done, then 503": done_then_refused(503, "SlowDown"),
-    "broken off": broken_off(),
-    "short body": shortened(),
-    "flipped bit": flipped(),
-    "reset": reset,
-    "stall": stalled,
-    "drip": dripping(20),
-}
-
-REQUESTS: dict[str, Callable[[Request], bool]] = {
-    "any": lambda request: True,
-    "HEAD": lambda request: request.method == "HEAD",
-    "GET": lambda request: request.method == "GET",
-    "PUT": lambda request: request.method == "PUT",
-    "DELETE": lambda request: request.method == "DELETE",
-    "config": lambda request: request.method == "GET" and CONFIG_FILE in request.target,
-    "page 2": lambda request: "continuation-token=" in request.target,
-}
-
-ONCE, ALWAYS = 1, None
-FINE = None
-DOWN, CORRUPT, MISSING = StoreUnavailable, ObjectCorrupt, ObjectNotFound
 
 TABLE = [
     # what is done, the requests that are spoilt, how, how often, what comes of it
@@ -152,107 +108,6 @@ TABLE = [
     ("fetch", "GET", "stall", ALWAYS, DOWN),
     ("fetch", "GET", "drip", ALWAYS, DOWN),
 ]
-
-
-@dataclass
-class Bench:
-    """One store seen twice: through the proxy, and straight for setting up and looking up."""
-
-    proxy: FaultProxy
-    store: S3Store
-    straight: S3Store
-    room: Path
-    refused: Counter[str] = field(default_factory=Counter)
-
-    def file(self, content: bytes) -> Path:
-        path = self.room / uuid4().hex
-        path.write_bytes(content)
-        return path
-
-    async def artifact(self, content: bytes) -> Artifact:
-        name = uuid4().hex
-        artifact = make_artifact(self.room / name, "base", content, stored_as=name)
-        await publish(self.straight, artifact, name)
-        return artifact
-
-    def cache(self, retries: Retries = RETRIES) -> DiskCache:
-        return DiskCache(
-            self.room / "cache",
-            self.store,
-            max_bytes=1 << 30,
-            retries=retries,
-            on_refused=lambda reason: self.refused.update([reason]),
-        )
-
-    def on_disk(self) -> set[str]:
-        return {path.name for path in (self.room / "cache").iterdir()} - {"tmp"}
-
-
-@pytest.fixture(scope="session")
-async def straight(seaweedfs: SeaweedFS) -> AsyncIterator[S3Store]:
-    store = S3Store(seaweedfs.bucket, prefix=PREFIX, endpoint_url=seaweedfs.endpoint_url)
-    yield store
-    await store.close()
-
-
-@pytest.fixture(scope="session")
-async def proxy(seaweedfs: SeaweedFS) -> AsyncIterator[FaultProxy]:
-    async with running_fault_proxy(seaweedfs.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="session")
-async def proxied(
-    seaweedfs: SeaweedFS, proxy: FaultProxy, straight: S3Store
-) -> AsyncIterator[Callable[[str], S3Store]]:
-    """A store for each operation: making one is slow, and each may retry so many times only."""
-    make = partial(S3Store, seaweedfs.bucket, prefix=PREFIX, endpoint_url=proxy.url)
-    stores: defaultdict[str, S3Store] = defaultdict(lambda: make(patience=PATIENCE))
-    yield stores.__getitem__
-    for store in stores.values():
-        await store.close()
-
-
-@pytest.fixture(scope="session")
-async def listing(straight: S3Store, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """More objects than one page of a listing holds."""
-    source = tmp_path_factory.mktemp("listed") / "object"
-    source.write_bytes(b"x")
-    keys = [f"many/{number:04}" for number in range(LISTED)]
-    for start in range(0, LISTED, 150):
-        await asyncio.gather(*(straight.put(key, source) for key in keys[start : start + 150]))
-
-
-@pytest.fixture
-def make_bench(
-    proxy: FaultProxy, proxied: Callable[[str], S3Store], straight: S3Store, tmp_path: Path
-) -> Iterator[Callable[[str], Bench]]:
-    yield lambda operation: Bench(proxy, proxied(operation), straight, tmp_path)
-    proxy.heal()
-
-
-@pytest.fixture
-def bench(make_bench: Callable[[str], Bench]) -> Bench:
-    return make_bench("fetch")
-
-
-async def contents(store: S3Store, key: str) -> bytes:
-    return b"".join([chunk async for chunk in store.read(key)])
-
-
-async def spoilt(
-    work: Awaitable[object], error: type[StoreError] | None, bench: Bench, spoil: Callable[[], None]
-) -> None:
-    """Do `work` while the proxy is at fault, and see that it ends in `error`, soon."""
-    spoil()
-    started = time.monotonic()
-    if error is None:
-        await work
-    else:
-        with pytest.raises(error):
-            await work
-    assert time.monotonic() - started < LONGEST_SECONDS
-    bench.proxy.heal()
 
 
 async def get(bench: Bench, spoil: Callable[[], None], error: type[StoreError] | None) -> None:

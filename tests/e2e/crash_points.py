@@ -271,9 +271,9 @@ async def examine(room: Path, operation: str) -> int:
 
 async def _sweep(replica: Replica) -> None:
     replica.age_cache()
-    await replica.sweeper.sweep_replica()
+    await replica.sweeper.sweep()
     for _ in range(2):  # the first one only suspects
-        await replica.sweeper.sweep_store()
+        await replica.orphans.sweep()
 
 
 async def _unanswered(replica: Replica) -> list[str]:

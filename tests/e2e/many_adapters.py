@@ -222,8 +222,8 @@ class Traffic:
     async def keep_up(self) -> None:
         """Sweep the replica as if nothing on its disk had been used for long."""
         self.replica.age_cache()
-        await self.replica.sweeper.sweep_replica()
-        await self.replica.sweeper.sweep_store()
+        await self.replica.sweeper.sweep()
+        await self.replica.orphans.sweep()
         await asyncio.sleep(0.1)
 
 

@@ -21,7 +21,7 @@ from adapters_registry.directory import DirectoryStore
 from adapters_registry.host import AdapterHost
 from adapters_registry.registry import AdapterRegistry
 from app.adapters.intake import AdapterIntake
-from app.adapters.ownership import StoreOwnership
+from app.adapters.orphans import ARTIFACT_OBJECTS
 from app.adapters.pins import Pins
 from app.adapters.publisher import AdapterPublisher
 from app.adapters.resolver import ModelResolver
@@ -42,6 +42,8 @@ from app.inference.context import RequestContext
 from app.inference.serving import Inference, Ports
 from app.limits.limiter import make_rate_limits
 from app.observability.metrics import Metrics
+from app.storage.orphans import OrphanSweep
+from app.storage.ownership import StoreOwnership
 from tests.app.inference.stubs import StubImages
 
 GRACE_SECONDS = 3600.0
@@ -83,6 +85,7 @@ class Replica:
     withdrawals: Withdrawals
     chat: ChatService
     sweeper: Sweeper
+    orphans: OrphanSweep
 
     async def upload(self, directory: Path) -> str:
         """Store an adapter's directory as an uploaded ZIP; return its file id."""
@@ -132,7 +135,7 @@ async def running_replica(
     cache_bytes: int,
     clock: Callable[[], float],
 ) -> AsyncIterator[Replica]:
-    """Run one replica on what lies in `room`. `clock` is the sweeper's."""
+    """Run one replica on what lies in `room`. `clock` is the orphan sweep's."""
     local = room / "replica"
     await asyncio.to_thread(_empty_directory, local / "work")
     async with AsyncExitStack() as stack:
@@ -157,7 +160,8 @@ async def running_replica(
             adapters=_service(parts, local / "work", publisher, withdrawals),
             withdrawals=withdrawals,
             chat=_chat(parts),
-            sweeper=_sweeper(parts, local / "work", clock),
+            sweeper=Sweeper(parts.sessions, cache, registry, Metrics()),
+            orphans=_orphans(parts, local / "work", clock),
         )
 
 
@@ -198,14 +202,13 @@ def _chat(parts: Parts) -> ChatService:
     return ChatService(Inference(ports), StubImages())
 
 
-def _sweeper(parts: Parts, work_dir: Path, clock: Callable[[], float]) -> Sweeper:
-    return Sweeper(
+def _orphans(parts: Parts, work_dir: Path, clock: Callable[[], float]) -> OrphanSweep:
+    return OrphanSweep(
         parts.sessions,
         parts.store,
-        parts.cache,
-        parts.registry,
-        Metrics(),
         StoreOwnership(parts.sessions, parts.store, work_dir),
+        Metrics(),
+        [ARTIFACT_OBJECTS],
         grace_seconds=GRACE_SECONDS,
         clock=clock,
     )

@@ -64,7 +64,7 @@ class Peaks:
 
 @dataclass(slots=True)
 class Clock:
-    """The sweeper's: `ahead` seconds before everybody else's."""
+    """The orphan sweep's: `ahead` seconds before everybody else's."""
 
     ahead: float = 0.0
 

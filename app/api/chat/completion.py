@@ -10,8 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel
 
 from app.engine.base import Candidate, FinishReason, TokenLogprob, ToolCall
-from app.groq_fields import CompletionUsage, XGroq
-from app.inference.tiers import Tier
+from app.groq_fields import CompletionUsage, ToldTier, XGroq
 
 WireFinishReason = FinishReason | Literal["function_call"]
 """With the word for a call by the deprecated `functions`."""
@@ -105,7 +104,7 @@ class ChatCompletion(BaseModel):
     usage_breakdown: None
     system_fingerprint: str
     x_groq: XGroq
-    service_tier: Tier
+    service_tier: ToldTier
 
     def json_bytes(self) -> bytes:
         """Write it as JSON."""

@@ -34,7 +34,7 @@ from app.engine.base import (
     Usage,
 )
 from app.errors import ApiError
-from app.groq_fields import CompletionUsage, XGroq
+from app.groq_fields import CompletionUsage, XGroq, told
 from app.inference.context import RequestContext
 from app.inference.conversation import Conversation, FieldNames, checked
 from app.inference.generation import Generation
@@ -265,7 +265,7 @@ def _completion(answering: _Answering, served: Generation, whole: _Whole) -> Cha
         usage_breakdown=None,
         system_fingerprint=served.fingerprint,
         x_groq=XGroq(id=answering.context.id, seed=answering.seed),
-        service_tier=served.tier,
+        service_tier=told(served.tier),
     )
 
 

@@ -11,8 +11,7 @@ from typing import Literal, Self
 from pydantic import BaseModel
 
 from app.engine.base import Delta, TokenLogprob, Usage
-from app.groq_fields import CompletionUsage, XGroq
-from app.inference.tiers import Tier
+from app.groq_fields import CompletionUsage, ToldTier, XGroq
 
 FinishReason = Literal["stop", "length"]
 
@@ -71,7 +70,7 @@ class Completion(BaseModel):
     usage: CompletionUsage
     system_fingerprint: str
     x_groq: XGroq
-    service_tier: Tier
+    service_tier: ToldTier
 
     def json_bytes(self) -> bytes:
         """Write it as JSON."""

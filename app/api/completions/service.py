@@ -17,7 +17,7 @@ from app.api.completions.side_by_side import side_by_side
 from app.api.completions.stream import About, ChunkEncoder
 from app.engine.base import Delta, ModelCard, Prompt, Sampling, TextJob, TokenLogprob, Usage
 from app.errors import ApiError
-from app.groq_fields import CompletionUsage, XGroq
+from app.groq_fields import CompletionUsage, XGroq, told
 from app.inference.context import RequestContext
 from app.inference.conversation import check_limit, check_logprobs
 from app.inference.generation import Generation
@@ -202,7 +202,7 @@ def _completion(answering: _Answering, served: Generation, wholes: Sequence[_Who
         usage=CompletionUsage.of(total([whole.usage for whole in wholes])),
         system_fingerprint=served.fingerprint,
         x_groq=XGroq(id=answering.context.id, seed=answering.seed),
-        service_tier=served.tier,
+        service_tier=told(served.tier),
     )
 
 

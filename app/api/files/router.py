@@ -2,17 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from app.api.files.disposition import content_disposition
 from app.api.files.schemas import MAX_PAGE, PURPOSES, CreateFileForm, FileDeleted, FileObject
+from app.api.files.service import FileContent
 from app.dependencies import CallerDep, FilesServiceDep
 from app.idempotency_header import IdempotencyKeyDep
 from app.openapi import binary, multipart
 from app.pagination import ID, Order, Page, PageRequest
 from app.transport import unless_disconnected
-from app.uploads import receive_upload
 
 router = APIRouter()
 
@@ -25,8 +25,9 @@ async def upload_file(
     request: Request, caller: CallerDep, files: FilesServiceDep, key: IdempotencyKeyDep
 ) -> FileObject:
     """Store a file of this organisation."""
-    async with receive_upload(request.stream(), request.headers, files.form) as upload:
-        creation = files.create(caller.org_id, upload, key=key)
+    org_id = caller.org_id
+    async with files.receive(org_id, request.stream(), request.headers, key=key) as upload:
+        creation = files.create(org_id, upload, key=key)
         return await unless_disconnected(request.receive, creation)
 
 
@@ -59,16 +60,32 @@ async def delete_file(file_id: str, caller: CallerDep, files: FilesServiceDep) -
     "/files/{file_id}/content",
     operation_id="downloadFile",
     response_class=StreamingResponse,
-    responses=binary(),
+    responses={**binary(), 206: binary()[200]},
 )
 async def get_file_content(
-    file_id: str, caller: CallerDep, files: FilesServiceDep
+    file_id: str,
+    caller: CallerDep,
+    files: FilesServiceDep,
+    range: Annotated[str | None, Header(description="One range of bytes, `bytes=0-99`.")] = None,
 ) -> StreamingResponse:
-    """Download the bytes of one file."""
-    content = await files.content(caller.org_id, file_id)
+    """Download the bytes of one file, or a range of them."""
+    content = await files.content(caller.org_id, file_id, range)
+    return StreamingResponse(
+        content.chunks,
+        status_code=200 if content.part is None else 206,
+        media_type="application/octet-stream",
+        headers=_headers(content),
+    )
+
+
+def _headers(content: FileContent) -> dict[str, str]:
     headers = {
+        "accept-ranges": "bytes",
         "content-disposition": content_disposition(content.filename),
         "content-length": str(content.size),
         "x-content-type-options": "nosniff",
     }
-    return StreamingResponse(content.chunks, media_type="application/octet-stream", headers=headers)
+    if content.part is not None:
+        headers["content-length"] = str(content.part.length)
+        headers["content-range"] = content.part.content_range(content.size)
+    return headers

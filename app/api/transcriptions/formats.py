@@ -17,6 +17,8 @@ from app.inference.transcript import HeardSegment, Transcript
 
 TIME_DIGITS = 3
 
+JSON = "application/json"
+
 
 class RequestMark(BaseModel):
     """The request's id."""
@@ -149,4 +151,4 @@ def _words(words: Sequence[Word]) -> list[TranscriptionWord]:
 
 
 def _json(answer: BaseModel) -> Written:
-    return Written(answer.model_dump_json(exclude_none=True).encode(), "application/json")
+    return Written(answer.model_dump_json(exclude_none=True).encode(), JSON)

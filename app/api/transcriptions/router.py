@@ -31,8 +31,8 @@ async def create_transcription(
     request: Request, context: ContextDep, transcriptions: TranscriptionsServiceDep
 ) -> Response:
     """Write down what is said in audio."""
-    form = transcriptions.transcription_form
-    async with receive_upload(request.stream(), request.headers, form) as upload:
+    form, temp_dir = transcriptions.transcription_form, transcriptions.temp_dir
+    async with receive_upload(request.stream(), request.headers, form, temp_dir) as upload:
         writing = transcriptions.transcribe(context, upload)
         return _response(await unless_disconnected(request.receive, writing))
 
@@ -47,8 +47,8 @@ async def create_translation(
     request: Request, context: ContextDep, transcriptions: TranscriptionsServiceDep
 ) -> Response:
     """Write down in English what is said in audio."""
-    form = transcriptions.translation_form
-    async with receive_upload(request.stream(), request.headers, form) as upload:
+    form, temp_dir = transcriptions.translation_form, transcriptions.temp_dir
+    async with receive_upload(request.stream(), request.headers, form, temp_dir) as upload:
         writing = transcriptions.translate(context, upload)
         return _response(await unless_disconnected(request.receive, writing))
 

@@ -29,15 +29,19 @@ NOBODY_KNOWS = "unknown"
 
 
 class TranscriptionsService:
-    """Writes down what is said in audio. The two forms say what an upload may hold."""
+    """Writes down what is said in audio.
+
+    The two forms say what an upload may hold, `temp_dir` is where it is kept meanwhile.
+    """
 
     def __init__(
         self, inference: Inference, intake: AudioIntake, temp_dir: Path, limits: LimitSettings
     ) -> None:
         self._inference = inference
         self._intake = intake
-        self.transcription_form = _upload_form(TranscriptionForm, temp_dir, limits)
-        self.translation_form = _upload_form(TranslationForm, temp_dir, limits)
+        self.temp_dir = temp_dir
+        self.transcription_form = _upload_form(TranscriptionForm, limits)
+        self.translation_form = _upload_form(TranslationForm, limits)
 
     async def transcribe(self, context: RequestContext, upload: UploadedFile) -> Written:
         """Write down what is said. Cancelling aborts it in the engine. **Raises:** ApiError."""
@@ -79,10 +83,9 @@ async def _written(answer: Answer) -> Written:
     return await asyncio.to_thread(answer.written)
 
 
-def _upload_form(form: type[AudioForm], temp_dir: Path, limits: LimitSettings) -> UploadForm:
+def _upload_form(form: type[AudioForm], limits: LimitSettings) -> UploadForm:
     lists = LISTS if form is TranscriptionForm else frozenset()
     return UploadForm(
-        temp_dir,
         limits.audio_bytes,
         frozenset(form.model_fields) - lists,
         lists=lists,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from adapters_registry.artifacts import ARTIFACT_FILES
-from adapters_registry.store import ObjectStore
+from adapters_registry.store import ObjectStore, ObjectWriter
 from adapters_registry.types import ObjectInfo
 from app.adapters.bucket_actions import BucketActions
 from app.adapters.bucket_sync import BucketSync, Status
@@ -137,8 +138,13 @@ class WatchedStore:
             raise self.broken[key]
         await self.store.get(key, destination)
 
-    def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        return self.store.read(key, chunk_bytes=chunk_bytes)
+    def writer(self, key: str) -> AbstractAsyncContextManager[ObjectWriter]:
+        return self.store.writer(key)
+
+    def read(
+        self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1 << 20
+    ) -> AsyncIterator[bytes]:
+        return self.store.read(key, start=start, length=length, chunk_bytes=chunk_bytes)
 
     async def delete(self, key: str) -> None:
         await self.store.delete(key)
@@ -148,6 +154,9 @@ class WatchedStore:
             raise self.broken[prefix]
         async for info in self.store.list(prefix):
             yield info
+
+    async def tidy(self, older_than_seconds: float) -> None:
+        await self.store.tidy(older_than_seconds)
 
     async def check(self) -> None:
         await self.store.check()

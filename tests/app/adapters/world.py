@@ -11,6 +11,7 @@ from adapters_registry.cache import DiskCache
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.testing import RecordingHost
+from app.adapters import repository
 from app.adapters.intake import AdapterIntake
 from app.adapters.pins import Pins
 from app.adapters.publisher import AdapterPublisher
@@ -159,3 +160,10 @@ async def running(
         yield made
         await withdrawals.close()
         await registry.close()
+
+
+async def remove_row(world: World, model: str) -> None:
+    """Do what a deletion on another replica does to this one: only the row goes."""
+    row = await world.service.get_model(world.org_id, model)
+    async with world.database.sessions.begin() as session:
+        assert await repository.remove(session, world.org_id, row.id)

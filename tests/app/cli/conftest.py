@@ -1,4 +1,4 @@
-"""A real HTTP server of files, models and fine tunings, for the commands that call one."""
+"""A real HTTP server of files, models, fine tunings and batches, for the commands that call one."""
 
 import asyncio
 import socket
@@ -19,6 +19,8 @@ from typer.testing import CliRunner, Result
 from app import dependencies, error_handlers
 from app.adapters.intake import AdapterIntake
 from app.adapters.service import AdapterService
+from app.api.batches.router import router as batches_router
+from app.api.batches.service import BatchesService
 from app.api.files.router import router as files_router
 from app.api.files.service import FilesService
 from app.api.fine_tunings.router import router as fine_tunings_router
@@ -30,7 +32,7 @@ from app.cli import main
 from app.db.engine import Database
 from app.db.migrate import migrate
 from app.ids import new_id
-from app.settings import LimitSettings
+from app.settings import BatchSettings, FileSettings, LimitSettings
 from tests.app.adapters.world import BASE, World, running
 from tests.app.api.fine_tunings.rows import refuse
 
@@ -57,12 +59,18 @@ class Customer:
     org_id: str
 
     def adapters(self, *arguments: str, **environment: str) -> Result:
-        environment |= {
+        return self._invoke("adapters", *arguments, **environment)
+
+    def batches(self, *arguments: str, **environment: str) -> Result:
+        return self._invoke("batches", *arguments, **environment)
+
+    def _invoke(self, *arguments: str, **environment: str) -> Result:
+        usual = {
             "LORA_API_BASE_URL": self.replica.url,
             "LORA_API_KEY": self.org_id,
             "COLUMNS": "80",
         }
-        return CliRunner().invoke(main, ["adapters", *arguments], env=environment)
+        return CliRunner().invoke(main, list(arguments), env=usual | environment)
 
     def files(self) -> list[str]:
         """Return the names of the files that were uploaded."""
@@ -128,11 +136,11 @@ def _app(world: World) -> ASGIApp:
 
     api = FastAPI(openapi_url=None, redirect_slashes=False)
     error_handlers.register(api)
-    for router in (files_router, fine_tunings_router, models_router):
+    for router in (batches_router, files_router, fine_tunings_router, models_router):
         api.include_router(router, prefix="/v1")
     api.dependency_overrides[dependencies.caller] = named
     work_dir, sessions = world.room / "work", world.database.sessions
-    files = FilesService(sessions, world.store, work_dir, LimitSettings())
+    files = FilesService(sessions, world.store, LimitSettings(), FileSettings())
     intake = AdapterIntake(
         world.store, work_dir=work_dir, max_bytes=1 << 24, foreign_bases=lambda _: set()
     )
@@ -147,6 +155,7 @@ def _app(world: World) -> ASGIApp:
     )
     state = {
         "adapters": adapters,
+        "batches": BatchesService(sessions, BatchSettings(), allows=lambda _: True),
         "files": files,
         "models": ModelsService({BASE: world.engine}, {}, adapters, started_at=1),
         "body_limit_bytes": 1 << 16,

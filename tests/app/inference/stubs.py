@@ -277,17 +277,21 @@ class Surroundings:
         self.limits = StubLimits()
         self.resolver = StubResolver(engine)
         self.admission = BoundedAdmission([engine.card], queue=4)
-        self.inference = Inference(
+        self.inference = self.inference_with(self.admission)
+        self.context = RequestContext(Caller(ORG, "key_1"), REQUEST)
+
+    def inference_with(self, admission: BoundedAdmission) -> Inference:
+        """Make inference whose admission is another one."""
+        return Inference(
             Ports(
                 resolver=self.resolver,
                 adapters=self.adapters,
                 limits=self.limits,
-                admission=self.admission,
+                admission=admission,
                 observer=self.observer,
                 salt=lambda org: f"salt of {org}",
             )
         )
-        self.context = RequestContext(Caller(ORG, "key_1"), REQUEST)
 
 
 class InferenceRig(Surroundings):

@@ -10,7 +10,6 @@ from app.engine.base import ChatJob, EngineOverloaded, Sampling
 from app.errors import ApiError
 from app.inference.admission import BoundedAdmission
 from app.inference.generation import Generation
-from app.inference.serving import Inference, Ports
 from tests.app.inference.stubs import ADAPTER_MODEL, BASE, CARD, InferenceRig, answer
 
 JOB = ChatJob([{"role": "user", "content": "Hi"}], Sampling(), "salt")
@@ -22,16 +21,7 @@ class CapacityRig(InferenceRig):
     def __init__(self) -> None:
         super().__init__()
         self.admission = BoundedAdmission([CARD], queue=1, reserve=0)
-        self.inference = Inference(
-            Ports(
-                resolver=self.resolver,
-                adapters=self.adapters,
-                limits=self.limits,
-                admission=self.admission,
-                observer=self.observer,
-                salt=lambda org: org,
-            )
-        )
+        self.inference = self.inference_with(self.admission)
         self.engine.script = answer("Hello")
 
     def fill(self, stack: ExitStack, count: int) -> None:

@@ -36,6 +36,25 @@ async def test_performance_is_no_second_budget(tenant: Tenants) -> None:
         await (await acme.open(tier="performance")).reserve_tokens(1)
 
 
+async def test_lines_of_batches_take_nothing_from_any_budget(tenant: Tenants) -> None:
+    acme = tenant(rpm=2, rpd=2, tpm=100, tpd=100, ash=10, asd=10)
+    for _ in range(3):
+        line = await acme.open(tier="batch")
+        await line.reserve_tokens(1000)
+        await line.reserve_seconds(1000)
+        await line.settle(tokens=5000)
+        assert line.headers == {}
+    assert await acme.left("requests") == 1
+    assert await acme.refusal(tokens=100, seconds=10) is None
+
+
+async def test_a_spent_budget_does_not_hold_lines_of_batches_up(tenant: Tenants) -> None:
+    acme = tenant(rpd=1, tpm=100)
+    assert await acme.refusal(tokens=100) is None
+    assert await acme.refusal() is not None
+    await (await acme.open(tier="batch")).reserve_tokens(100)
+
+
 async def test_each_plan_has_its_limits(
     org_id: str, counters: FailoverCounters, clock: Clock
 ) -> None:
@@ -57,6 +76,15 @@ async def test_a_plan_allows_the_tiers_it_names(counters: FailoverCounters) -> N
     assert [limits.allows(*question) for question in asked] == [True, False, True, False]
 
 
+async def test_a_plan_without_batches_is_told_apart(counters: FailoverCounters) -> None:
+    plans = Plans.model_validate(
+        {"default": "free", "plans": {"free": {"batches": False}, "a": {}}}
+    )
+    limits = RateLimits(plans, counters)
+    asked = [(None, "batch"), ("gone", "batch"), ("a", "batch"), (None, "on_demand")]
+    assert [limits.allows(*question) for question in asked] == [False, False, True, True]
+
+
 async def test_without_plans_nothing_is_limited(counters: FailoverCounters) -> None:
     limits = RateLimits(None, counters)
     budget = await limits.open("org_1", None, MODEL, "flex")
@@ -65,3 +93,4 @@ async def test_without_plans_nothing_is_limited(counters: FailoverCounters) -> N
     await budget.settle(tokens=10**16)
     assert budget.headers == {}
     assert limits.allows(None, "performance")
+    assert limits.allows(None, "batch")

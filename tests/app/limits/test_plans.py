@@ -64,6 +64,24 @@ def test_flex_has_ten_times_the_limits() -> None:
     assert amounts(plans, "paid", "any", "performance") == {"asd": 9}
 
 
+def test_batches_have_no_limits() -> None:
+    plans = Plans.model_validate(GOOD)
+    assert amounts(plans, "free", "any", "batch") == {}
+    assert amounts(plans, "free", "big", "batch") == {}
+
+
+@pytest.mark.parametrize("said", [{}, {"batches": True}])
+def test_a_plan_has_batches_unless_it_says_no(said: dict[str, bool]) -> None:
+    plans = Plans.model_validate({"default": "a", "plans": {"a": {**FREE, **said}}})
+    assert plans.plan(None).allows("batch")
+
+
+def test_a_plan_may_have_no_batches(path: Path) -> None:
+    path.write_text("default: a\nplans: {a: {batches: no, tiers: [on_demand, flex]}}")
+    plan = load_plans(path).plan("a")
+    assert [plan.allows(tier) for tier in ("batch", "on_demand", "flex")] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -73,6 +91,9 @@ def test_flex_has_ten_times_the_limits() -> None:
         ({"plans": {"free": {"limits": {}}}}, "plans.free.limits: Extra inputs"),
         ({"plans": {"free": {"tiers": []}}}, "plans.free.tiers: "),
         ({"plans": {"free": {"tiers": ["gold"]}}}, "plans.free.tiers.0: "),
+        ({"plans": {"free": {"tiers": ["batch"]}}}, "plans.free.tiers.0: "),
+        ({"plans": {"free": {"batches": "no"}}}, "plans.free.batches: "),
+        ({"plans": {"free": {"batches": 0}}}, "plans.free.batches: "),
         ({"plans": {"Free": FREE}}, "plans.Free.[key]: "),
         ({"plans": {"free": {"models": {"*": {"tps": 1}}}}}, "plans.free.models.*.tps: Extra"),
         ({"plans": {"free": {"models": {"*": {"tpm": 0}}}}}, "plans.free.models.*.tpm: "),

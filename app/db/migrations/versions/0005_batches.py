@@ -80,3 +80,8 @@ def _create_batch_chunks() -> None:
         sa.PrimaryKeyConstraint("batch_id", "number", name="pk_batch_chunks"),
     )
     op.create_index("ix_batch_chunks_state_model", "batch_chunks", ["state", "model"])
+    op.create_index(
+        "ix_batch_chunks_batch_id_state_model_number",
+        "batch_chunks",
+        ["batch_id", "state", "model", "number"],
+    )

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from app.api.chat.messages import Message, prompt
 from app.api.chat.schemas import ChatCompletionRequest
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.chat.bodies import encode
 
 MESSAGES: TypeAdapter[list[Message]] = TypeAdapter(list[Message])

@@ -6,7 +6,7 @@ import pytest
 
 from app.api.chat.schemas import ChatCompletionRequest
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.chat.bodies import chat_body, encode
 
 RISKY = [

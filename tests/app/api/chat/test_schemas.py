@@ -12,7 +12,7 @@ from app.api.chat.schemas import MAX_MESSAGES, ChatCompletionRequest
 from app.engine.base import Usage
 from app.errors import ApiError
 from app.groq_fields import CompletionUsage
-from app.json_body import parse
+from app.json_document import parse
 from app.wire import MAX_PARTS
 from tests.app.api.chat.bodies import MESSAGES, chat_body, encode
 from tests.stopwatch import cpu_time

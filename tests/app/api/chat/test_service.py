@@ -24,7 +24,7 @@ from app.engine.base import Delta, EngineDead, EngineOverloaded, ModelCard, Prom
 from app.errors import ApiError, invalid_request
 from app.inference.context import RequestContext
 from app.inference.tiers import PRIORITIES
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.chat.bodies import chat_body, encode
 from tests.app.api.chat.stubs import Rig
 from tests.app.inference.stubs import (

@@ -7,7 +7,7 @@ import pytest
 
 from app.api.completions.schemas import MAX_PROMPTS, CompletionRequest
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.completions.stubs import completion_body
 
 

@@ -25,7 +25,7 @@ from app.engine.base import (
     Usage,
 )
 from app.errors import ApiError, invalid_request
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.completions.stubs import (
     Rig,
     accumulated,

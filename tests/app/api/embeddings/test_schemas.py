@@ -16,7 +16,7 @@ from app.api.embeddings.schemas import (
     CreateEmbeddingRequest,
 )
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.application import JSON
 from tests.app.api.embeddings.stubs import embedding_body
 

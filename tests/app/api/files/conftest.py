@@ -1,6 +1,6 @@
 """Two organisations, a directory store, the files service and its clients, on both databases."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +18,11 @@ from app.api.files.service import FilesService
 from app.auth.authenticator import Caller
 from app.db.engine import Database
 from app.dependencies import caller, files_service
-from app.settings import LimitSettings
+from app.settings import FileSettings, LimitSettings
 from tests.fixtures.databases import add_organization
 
-LIMITS = LimitSettings(upload_bytes=2 << 20, batch_file_bytes=1000)
+LIMITS = LimitSettings(upload_bytes=6 << 20, batch_file_bytes=1000)
+SETTINGS = FileSettings(quota_bytes=16 << 20)
 
 
 @pytest.fixture
@@ -30,15 +31,14 @@ def store(tmp_path: Path) -> DirectoryStore:
 
 
 @pytest.fixture
-def temp_dir(tmp_path: Path) -> Path:
-    directory = tmp_path / "uploads"
-    directory.mkdir()
-    return directory
+def files(database: Database, store: DirectoryStore) -> FilesService:
+    return FilesService(database.sessions, store, LIMITS, SETTINGS, clock=lambda: 1_700_000_000.9)
 
 
 @pytest.fixture
-def files(database: Database, store: DirectoryStore, temp_dir: Path) -> FilesService:
-    return FilesService(database.sessions, store, temp_dir, LIMITS, clock=lambda: 1_700_000_000.9)
+def leftovers(tmp_path: Path) -> Callable[[], list[Path]]:
+    """Tell what the directory store has begun and not yet ended."""
+    return lambda: list((tmp_path / "store" / "~incoming").glob("*"))
 
 
 @pytest.fixture

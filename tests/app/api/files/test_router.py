@@ -1,5 +1,6 @@
 """The Files resource as the official SDKs and raw clients use it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import groq
@@ -7,12 +8,10 @@ import httpx
 import openai
 import pytest
 
+from tests.app.api.files.uploading import HEADERS, multipart
+
 BATCH = b'{"custom_id": "1"}\n'
 ADAPTER = b"PK\x03\x04" + bytes(500_000)
-
-
-def files_in(directory: Path) -> list[Path]:
-    return list(directory.iterdir())
 
 
 async def upload(http: httpx.AsyncClient, name: str = "a.jsonl", content: bytes = BATCH) -> str:
@@ -54,13 +53,13 @@ async def test_the_openai_sdk_is_told_what_it_may_not_send(
 
 
 async def test_a_path_given_to_an_sdk_is_streamed(
-    openai_sdk: openai.AsyncOpenAI, tmp_path: Path, temp_dir: Path
+    openai_sdk: openai.AsyncOpenAI, tmp_path: Path, leftovers: Callable[[], list[Path]]
 ) -> None:
     path = tmp_path / "adapter.zip"
     path.write_bytes(ADAPTER)
     created = await openai_sdk.files.create(file=path, purpose="fine_tuning")  # type: ignore[arg-type]
     assert (created.filename, created.bytes) == ("adapter.zip", len(ADAPTER))
-    assert files_in(temp_dir) == []
+    assert leftovers() == []
 
 
 async def test_content_is_an_octet_stream_of_known_length_that_browsers_do_not_open(
@@ -128,10 +127,90 @@ async def test_a_json_body_is_refused_as_no_form(http: httpx.AsyncClient) -> Non
 
 
 async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
-    http: httpx.AsyncClient, temp_dir: Path
+    http: httpx.AsyncClient, leftovers: Callable[[], list[Path]]
 ) -> None:
-    form = {"file": ("a.zip", b"PK" * (2 << 20))}
+    form = {"file": ("a.zip", b"PK" * (4 << 20))}
     answer = await http.post("/files", data={"purpose": "fine_tuning"}, files=form)
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "request_too_large"
-    assert files_in(temp_dir) == []
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"),
+    [
+        ("bytes=0-9", 0, 10),
+        ("bytes=100000-", 100_000, len(ADAPTER)),
+        ("bytes=-7", len(ADAPTER) - 7, len(ADAPTER)),
+        ("bytes=499999-999999", 499_999, len(ADAPTER)),
+    ],
+)
+async def test_a_range_of_the_content_is_exactly_these_bytes(
+    http: httpx.AsyncClient, asked: str, start: int, end: int
+) -> None:
+    id = await upload(http, "a.zip", ADAPTER)
+    answer = await http.get(f"/files/{id}/content", headers={"range": asked})
+    assert answer.status_code == 206
+    assert answer.content == ADAPTER[start:end]
+    assert answer.headers["content-length"] == str(end - start)
+    assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(ADAPTER)}"
+
+
+async def test_a_range_that_cannot_be_given_is_a_416_with_the_size(
+    http: httpx.AsyncClient,
+) -> None:
+    id = await upload(http)
+    answer = await http.get(f"/files/{id}/content", headers={"range": "bytes=500-"})
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{len(BATCH)}"
+    assert answer.json()["error"]["code"] == "range_not_satisfiable"
+
+
+async def test_content_without_a_range_says_that_ranges_may_be_asked_for(
+    http: httpx.AsyncClient,
+) -> None:
+    id = await upload(http)
+    answer = await http.get(f"/files/{id}/content", headers={"range": "items=0-1"})
+    assert (answer.status_code, answer.content) == (200, BATCH)
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert "content-range" not in answer.headers
+
+
+async def test_cve_2025_62727_over_http_ten_thousand_ranges_are_refused(
+    http: httpx.AsyncClient,
+) -> None:
+    id = await upload(http)
+    ranges = "bytes=" + ",".join(f"{n}-{n}" for n in range(10_000))
+    answer = await http.get(f"/files/{id}/content", headers={"range": ranges})
+    assert answer.status_code == 416
+
+
+async def test_a_client_that_leaves_within_the_file_leaves_nothing_behind(
+    transport: httpx.ASGITransport, mine: str, leftovers: Callable[[], list[Path]]
+) -> None:
+    body = multipart(b"PK" + bytes(3 << 20), "a.zip", "fine_tuning")
+    messages: list[dict[str, object]] = [
+        {"type": "http.request", "body": body[: 2 << 20], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = {**HEADERS, "authorization": f"Bearer {mine}"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/openai/v1/files",
+        "raw_path": b"/openai/v1/files",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    begun = []
+
+    async def receive() -> dict[str, object]:
+        begun.append(len(leftovers()))
+        return messages.pop(0)
+
+    async def send(message: object) -> None:
+        return None
+
+    await transport.app(scope, receive, send)
+    assert begun == [0, 1]
+    assert leftovers() == []

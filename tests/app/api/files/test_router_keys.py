@@ -1,6 +1,8 @@
 """Uploads with an Idempotency-Key, over HTTP."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -8,7 +10,8 @@ import openai
 import pytest
 
 from adapters_registry.directory import DirectoryStore
-from tests.app.api.files.test_router import BATCH, files_in
+from adapters_registry.store import ObjectWriter
+from tests.app.api.files.test_router import BATCH
 from tests.app.api.files.test_service import keys
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
@@ -69,16 +72,28 @@ async def test_a_malformed_key_is_refused_before_the_body_is_read(
 
 
 class SlowStore(DirectoryStore):
-    """A store whose puts take until `go_on`."""
+    """A store whose commits take until `go_on`."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def put(self, key: str, source: Path) -> None:
-        self.begun.set()
-        await self.go_on.wait()
-        await super().put(key, source)
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        async with super().writer(key) as writer:
+            yield SlowWriter(self, writer)
+
+
+class SlowWriter:
+    def __init__(self, store: SlowStore, writer: ObjectWriter) -> None:
+        self._store = store
+        self.write = writer.write
+        self._commit = writer.commit
+
+    async def commit(self) -> None:
+        self._store.begun.set()
+        await self._store.go_on.wait()
+        await self._commit()
 
 
 class TestWhileTheFirstRuns:
@@ -105,7 +120,7 @@ class TestWhileTheFirstRuns:
         transport: httpx.ASGITransport,
         mine: str,
         store: SlowStore,
-        temp_dir: Path,
+        leftovers: Callable[[], list[Path]],
     ) -> None:
         first = asyncio.create_task(post(http))
         await store.begun.wait()
@@ -114,7 +129,7 @@ class TestWhileTheFirstRuns:
             "POST", "/files", data={"purpose": "batch"}, files=form, headers=KEY
         )
         await call_and_leave(transport, request)
-        assert len(files_in(temp_dir)) == 1
+        assert len(leftovers()) == 1
         store.go_on.set()
         assert (await first).status_code == 200
 

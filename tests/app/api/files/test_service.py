@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -12,14 +12,17 @@ from sqlalchemy.exc import IntegrityError
 
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.errors import StoreUnavailable
+from adapters_registry.store import ObjectWriter
 from app.api.files.schemas import FileObject
-from app.api.files.service import FilesService, object_key
+from app.api.files.service import FilesService
 from app.db.engine import Database
 from app.errors import ApiError
+from app.files.objects import object_key
 from app.ids import new_id
 from app.pagination import PageRequest
-from app.uploads import UploadedFile
-from tests.app.api.files.conftest import LIMITS
+from tests.app.api.files.conftest import LIMITS, SETTINGS
+from tests.app.api.files.uploading import HEADERS, keep, multipart
+from tests.app.multipart import body, field, part, streamed
 
 ALL = PageRequest(10_000)
 Operation = Callable[[FilesService, str, str], Awaitable[object]]
@@ -29,15 +32,6 @@ OPERATIONS: list[Operation] = [
     FilesService.content,
     FilesService.adapter_key,
 ]
-
-
-def uploaded(
-    directory: Path, content: bytes = b"{}", filename: str = "a.jsonl", **fields: str
-) -> UploadedFile:
-    path = directory / uuid4().hex
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    return UploadedFile(path, filename, len(content), digest, fields or {"purpose": "batch"})
 
 
 async def keys(store: DirectoryStore) -> list[str]:
@@ -56,8 +50,8 @@ async def refusal(operation: Awaitable[object]) -> ApiError:
 
 
 @pytest.fixture
-async def kept(files: FilesService, mine: str, temp_dir: Path) -> FileObject:
-    return await files.create(mine, uploaded(temp_dir, b'{"a": 1}\n' * 100))
+async def kept(files: FilesService, mine: str) -> FileObject:
+    return await keep(files, mine, b'{"a": 1}\n' * 100)
 
 
 async def test_a_kept_file_is_described_as_groq_does(kept: FileObject) -> None:
@@ -77,12 +71,9 @@ async def test_a_kept_file_is_found_by_its_id(
     assert await files.get(mine, kept.id) == kept
 
 
-async def test_the_content_comes_back_byte_for_byte(
-    files: FilesService, mine: str, temp_dir: Path
-) -> None:
+async def test_the_content_comes_back_byte_for_byte(files: FilesService, mine: str) -> None:
     sent = b"PK\x03\x04" + bytes(range(256)) * 12_000
-    upload = uploaded(temp_dir, sent, "a.zip", purpose="fine_tuning")
-    kept = await files.create(mine, upload)
+    kept = await keep(files, mine, sent, "a.zip", purpose="fine_tuning")
     opened = await files.content(mine, kept.id)
     chunks = [chunk async for chunk in opened.chunks]
     assert len(chunks) > 1
@@ -137,36 +128,34 @@ async def test_a_malformed_id_is_unknown(
 
 
 async def test_a_list_holds_one_organisation_newest_first(
-    files: FilesService, mine: str, theirs: str, temp_dir: Path
+    files: FilesService, mine: str, theirs: str
 ) -> None:
-    ids = [(await files.create(mine, uploaded(temp_dir))).id for _ in range(3)]
-    await files.create(theirs, uploaded(temp_dir))
+    ids = [(await keep(files, mine)).id for _ in range(3)]
+    await keep(files, theirs)
     page = await files.list(mine, ALL, None)
     assert [file.id for file in page.data] == ids[::-1]
     assert (page.has_more, page.first_id, page.last_id) == (False, ids[2], ids[0])
 
 
-async def test_a_list_goes_on_after_its_cursor(
-    files: FilesService, mine: str, temp_dir: Path
-) -> None:
-    ids = [(await files.create(mine, uploaded(temp_dir))).id for _ in range(3)]
+async def test_a_list_goes_on_after_its_cursor(files: FilesService, mine: str) -> None:
+    ids = [(await keep(files, mine)).id for _ in range(3)]
     first = await files.list(mine, PageRequest(2, order="asc"), None)
     rest = await files.list(mine, PageRequest(2, first.last_id, "asc"), None)
     assert [file.id for file in first.data + rest.data] == ids
     assert (first.has_more, rest.has_more) == (True, False)
 
 
-async def test_a_list_can_be_of_one_purpose(files: FilesService, mine: str, temp_dir: Path) -> None:
-    await files.create(mine, uploaded(temp_dir))
-    adapter = await files.create(mine, uploaded(temp_dir, b"PK", "a", purpose="fine_tuning"))
+async def test_a_list_can_be_of_one_purpose(files: FilesService, mine: str) -> None:
+    await keep(files, mine)
+    adapter = await keep(files, mine, b"PK", "a", purpose="fine_tuning")
     assert (await files.list(mine, ALL, "fine_tuning")).data == [adapter]
     assert (await files.list(mine, ALL, "batch_output")).data == []
 
 
 async def test_the_key_of_an_adapter_leads_to_its_bytes(
-    files: FilesService, store: DirectoryStore, mine: str, temp_dir: Path
+    files: FilesService, store: DirectoryStore, mine: str
 ) -> None:
-    adapter = await files.create(mine, uploaded(temp_dir, b"PK", "a", purpose="fine_tuning"))
+    adapter = await keep(files, mine, b"PK", "a", purpose="fine_tuning")
     key = await files.adapter_key(mine, adapter.id)
     assert b"".join([chunk async for chunk in store.read(key)]) == b"PK"
 
@@ -196,24 +185,24 @@ async def test_a_foreign_cursor_shows_nothing_of_its_owner(
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("purpose", "says"),
     [
-        ({"other": "x"}, "property 'purpose' is missing"),
-        ({"purpose": ""}, "`batch`, `fine_tuning`"),
-        ({"purpose": "fine-tune"}, "`batch`, `fine_tuning`"),
-        ({"purpose": "batch_output"}, "`batch`, `fine_tuning`"),
+        (None, "property 'purpose' is missing"),
+        ("", "`batch`, `fine_tuning`"),
+        ("fine-tune", "`batch`, `fine_tuning`"),
+        ("batch_output", "`batch`, `fine_tuning`"),
     ],
 )
 async def test_a_purpose_must_be_one_of_those_for_uploads(
-    files: FilesService, mine: str, temp_dir: Path, fields: dict[str, str], says: str
+    files: FilesService, mine: str, purpose: str | None, says: str
 ) -> None:
-    error = await refusal(files.create(mine, uploaded(temp_dir, **fields)))
+    error = await refusal(keep(files, mine, purpose=purpose))
     assert (error.status, error.param) == (400, "purpose")
     assert says in error.message
 
 
 @pytest.mark.parametrize(
-    ("body", "filename", "purpose", "status"),
+    ("sent", "filename", "purpose", "status"),
     [
         (b"", "a.jsonl", "batch", 400),
         (b"", "a.zip", "fine_tuning", 400),
@@ -228,70 +217,76 @@ async def test_a_file_unfit_for_its_purpose_is_refused_and_not_kept(
     files: FilesService,
     store: DirectoryStore,
     mine: str,
-    temp_dir: Path,
-    body: bytes,
+    sent: bytes,
     filename: str,
     purpose: str,
     status: int,
 ) -> None:
-    upload = uploaded(temp_dir, body, filename, purpose=purpose)
-    error = await refusal(files.create(mine, upload))
+    error = await refusal(keep(files, mine, sent, filename, purpose=purpose))
     assert (error.status, error.param) == (status, "file")
     assert await keys(store) == []
     assert (await files.list(mine, ALL, None)).data == []
 
 
-async def test_a_batch_file_of_the_largest_size_is_kept(
-    files: FilesService, mine: str, temp_dir: Path
-) -> None:
-    upload = uploaded(temp_dir, b"x" * LIMITS.batch_file_bytes, "A.JSONL")
-    assert (await files.create(mine, upload)).bytes == LIMITS.batch_file_bytes
+async def test_a_batch_file_of_the_largest_size_is_kept(files: FilesService, mine: str) -> None:
+    kept = await keep(files, mine, b"x" * LIMITS.batch_file_bytes, "A.JSONL")
+    assert kept.bytes == LIMITS.batch_file_bytes
 
 
-async def test_an_adapter_may_be_larger_than_a_batch_file(
-    files: FilesService, mine: str, temp_dir: Path
-) -> None:
-    upload = uploaded(temp_dir, b"PK" * LIMITS.batch_file_bytes, "a", purpose="fine_tuning")
-    assert (await files.create(mine, upload)).bytes > LIMITS.batch_file_bytes
+async def test_an_adapter_may_be_larger_than_a_batch_file(files: FilesService, mine: str) -> None:
+    kept = await keep(files, mine, b"PK" * LIMITS.batch_file_bytes, "a", purpose="fine_tuning")
+    assert kept.bytes > LIMITS.batch_file_bytes
 
 
 @pytest.mark.parametrize(
     "filename", ["日本語🎉.jsonl", "'; DROP TABLE files; --.jsonl", '"\u202e.jsonl']
 )
 async def test_a_hostile_filename_round_trips(
-    files: FilesService, mine: str, temp_dir: Path, filename: str
+    files: FilesService, mine: str, filename: str
 ) -> None:
-    kept = await files.create(mine, uploaded(temp_dir, filename=filename))
+    kept = await keep(files, mine, filename=filename)
     assert (await files.get(mine, kept.id)).filename == filename
 
 
 async def test_bytes_without_a_row_are_taken_back(
-    files: FilesService, store: DirectoryStore, temp_dir: Path
+    files: FilesService, store: DirectoryStore
 ) -> None:
     with pytest.raises(IntegrityError):
-        await files.create(new_id("org"), uploaded(temp_dir))
+        await keep(files, new_id("org"))
     assert await keys(store) == []
 
 
 class BrokenStore(DirectoryStore):
-    """A store whose puts or deletions fail, as a lost disk's would."""
+    """A store whose commits or deletions fail, as a lost disk's would."""
 
-    fail_put = False
+    fail_commit = False
     fail_delete = False
     stalled: asyncio.Event | None = None
 
-    async def put(self, key: str, source: Path) -> None:
-        if self.fail_put:
-            raise StoreUnavailable
-        await super().put(key, source)
-        if self.stalled:
-            self.stalled.set()
-            await asyncio.Event().wait()
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        async with super().writer(key) as writer:
+            yield BrokenWriter(self, writer)
 
     async def delete(self, key: str) -> None:
         if self.fail_delete:
             raise StoreUnavailable
         await super().delete(key)
+
+
+class BrokenWriter:
+    def __init__(self, store: BrokenStore, writer: ObjectWriter) -> None:
+        self._store = store
+        self.write = writer.write
+        self._commit = writer.commit
+
+    async def commit(self) -> None:
+        if self._store.fail_commit:
+            raise StoreUnavailable
+        await self._commit()
+        if self._store.stalled:
+            self._store.stalled.set()
+            await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -300,24 +295,24 @@ def broken(tmp_path: Path) -> BrokenStore:
 
 
 @pytest.fixture
-def with_broken(database: Database, broken: BrokenStore, temp_dir: Path) -> FilesService:
-    return FilesService(database.sessions, broken, temp_dir, LIMITS)
+def with_broken(database: Database, broken: BrokenStore) -> FilesService:
+    return FilesService(database.sessions, broken, LIMITS, SETTINGS)
 
 
 async def test_a_file_whose_bytes_cannot_be_stored_is_not_listed(
-    with_broken: FilesService, broken: BrokenStore, mine: str, temp_dir: Path
+    with_broken: FilesService, broken: BrokenStore, mine: str
 ) -> None:
-    broken.fail_put = True
+    broken.fail_commit = True
     with pytest.raises(StoreUnavailable):
-        await with_broken.create(mine, uploaded(temp_dir))
+        await keep(with_broken, mine)
     assert (await with_broken.list(mine, ALL, None)).data == []
 
 
 async def test_an_upload_that_is_cancelled_while_stored_leaves_nothing(
-    with_broken: FilesService, broken: BrokenStore, mine: str, temp_dir: Path
+    with_broken: FilesService, broken: BrokenStore, mine: str
 ) -> None:
     broken.stalled = asyncio.Event()
-    task = asyncio.ensure_future(with_broken.create(mine, uploaded(temp_dir)))
+    task = asyncio.ensure_future(keep(with_broken, mine))
     await broken.stalled.wait()
     assert len(await keys(broken)) == 1
     task.cancel()
@@ -327,9 +322,9 @@ async def test_an_upload_that_is_cancelled_while_stored_leaves_nothing(
 
 
 async def test_a_deletion_is_done_even_if_the_store_fails(
-    with_broken: FilesService, broken: BrokenStore, mine: str, temp_dir: Path
+    with_broken: FilesService, broken: BrokenStore, mine: str
 ) -> None:
-    kept = await with_broken.create(mine, uploaded(temp_dir))
+    kept = await keep(with_broken, mine)
     broken.fail_delete = True
     assert (await with_broken.delete(mine, kept.id)).deleted
     assert (await refusal(with_broken.content(mine, kept.id))).status == 404
@@ -343,21 +338,23 @@ async def test_a_file_deleted_between_its_row_and_its_bytes_is_unknown(
 
 
 async def test_a_reader_that_leaves_half_way_lets_the_store_go(
-    database: Database, mine: str, temp_dir: Path, tmp_path: Path
+    database: Database, mine: str, tmp_path: Path
 ) -> None:
     class Watched(DirectoryStore):
         closed = False
 
-        async def read(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        async def read(
+            self, key: str, *, start: int = 0, length: int | None = None, chunk_bytes: int = 1
+        ) -> AsyncIterator[bytes]:
             try:
-                async for chunk in super().read(key, chunk_bytes=1):
+                async for chunk in super().read(key, start=start, length=length, chunk_bytes=1):
                     yield chunk
             finally:
                 self.closed = True
 
     store = Watched(tmp_path / "store")
-    files = FilesService(database.sessions, store, temp_dir, LIMITS)
-    kept = await files.create(mine, uploaded(temp_dir, b"x" * 100))
+    files = FilesService(database.sessions, store, LIMITS, SETTINGS)
+    kept = await keep(files, mine, b"x" * 100)
     chunks = (await files.content(mine, kept.id)).chunks
     assert await anext(chunks) == b"x"
     await chunks.aclose()  # type: ignore[attr-defined]
@@ -371,3 +368,48 @@ async def test_a_row_names_its_organisation_and_the_digest_of_its_bytes(
         row = (await session.execute(text("SELECT org_id, sha256 FROM files"))).one()
     assert row.org_id == mine
     assert row.sha256 == hashlib.sha256(b'{"a": 1}\n' * 100).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("purpose", "content", "code"),
+    [
+        ("batch", b"x" * (2 << 20), "request_too_large"),
+        ("fine_tuning", bytes(2 << 20), "zip_invalid"),
+    ],
+)
+async def test_what_can_be_no_file_of_its_purpose_is_refused_before_it_is_whole(
+    files: FilesService, mine: str, purpose: str, content: bytes, code: str
+) -> None:
+    form = multipart(content, "a.jsonl", purpose)
+
+    async def sent() -> AsyncIterator[bytes]:
+        yield form[: len(form) // 2 + (1 << 18)]
+        raise AssertionError("read on")
+
+    with pytest.raises(ApiError) as caught:
+        async with files.receive(mine, sent(), HEADERS):
+            pass
+    assert caught.value.code == code
+
+
+async def test_a_purpose_that_comes_last_is_judged_all_the_same(
+    files: FilesService, store: DirectoryStore, mine: str
+) -> None:
+    file = part('form-data; name="file"; filename="a.jsonl"', b"x" * (2 << 20))
+    form = body(file, field("purpose", "batch"))
+    with pytest.raises(ApiError) as caught:
+        async with files.receive(mine, streamed([form]), HEADERS):
+            pass
+    assert caught.value.status == 413
+    assert await keys(store) == []
+
+
+async def test_nobody_sees_an_upload_that_was_received_and_not_created(
+    files: FilesService, store: DirectoryStore, mine: str, leftovers: Callable[[], list[Path]]
+) -> None:
+    form = multipart(b"{}", "a.jsonl", "batch")
+    async with files.receive(mine, streamed([form]), HEADERS) as upload:
+        assert (upload.size, upload.purpose) == (2, "batch")
+        assert (await refusal(files.get(mine, upload.id))).status == 404
+        assert await keys(store) == []
+    assert leftovers() == []

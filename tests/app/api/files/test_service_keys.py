@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from sqlalchemy import text
 
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.errors import StoreUnavailable
+from adapters_registry.store import ObjectWriter
 from app.api.files.schemas import FileObject
 from app.api.files.service import FilesService
 from app.db.engine import Database
 from app.errors import ApiError
-from tests.app.api.files.conftest import LIMITS
-from tests.app.api.files.test_service import ALL, content, keys, refusal, uploaded
+from tests.app.api.files.conftest import LIMITS, SETTINGS
+from tests.app.api.files.test_service import ALL, content, keys, refusal
+from tests.app.api.files.uploading import keep
 from tests.app.idempotency.faults import cancel_at, cancel_in_statement, dead_from
 
 Create = Callable[[str], asyncio.Future[FileObject]]
@@ -23,26 +26,38 @@ Create = Callable[[str], asyncio.Future[FileObject]]
 class Replica(FilesService):
     """The files service of one process, over a store that counts and can fail."""
 
-    def __init__(self, database: Database, store: "CountingStore", temp_dir: Path) -> None:
-        super().__init__(database.sessions, store, temp_dir, LIMITS)
-        self.database, self.store, self.temp_dir = database, store, temp_dir
+    def __init__(self, database: Database, store: "CountingStore") -> None:
+        super().__init__(database.sessions, store, LIMITS, SETTINGS)
+        self.database, self.store = database, store
 
     async def keep(self, org_id: str, key: str | None = "key", body: bytes = b"{}") -> FileObject:
-        return await self.create(org_id, uploaded(self.temp_dir, body), key=key)
+        return await keep(self, org_id, body, key=key)
 
     async def ids(self, org_id: str) -> list[str]:
         return [file.id for file in (await self.list(org_id, ALL, None)).data]
 
 
 class CountingStore(DirectoryStore):
-    puts = 0
+    commits = 0
     is_broken = False
 
-    async def put(self, key: str, source: Path) -> None:
-        self.puts += 1
-        if self.is_broken:
+    @asynccontextmanager
+    async def writer(self, key: str) -> AsyncIterator[ObjectWriter]:
+        async with super().writer(key) as writer:
+            yield CountingWriter(self, writer)
+
+
+class CountingWriter:
+    def __init__(self, store: CountingStore, writer: ObjectWriter) -> None:
+        self._store = store
+        self.write = writer.write
+        self._commit = writer.commit
+
+    async def commit(self) -> None:
+        self._store.commits += 1
+        if self._store.is_broken:
             raise StoreUnavailable
-        await super().put(key, source)
+        await self._commit()
 
 
 @pytest.fixture
@@ -51,14 +66,14 @@ def counting(tmp_path: Path) -> CountingStore:
 
 
 @pytest.fixture
-def one(database: Database, counting: CountingStore, temp_dir: Path) -> Replica:
-    return Replica(database, counting, temp_dir)
+def one(database: Database, counting: CountingStore) -> Replica:
+    return Replica(database, counting)
 
 
 @pytest.fixture
-async def two(database_url: str, counting: CountingStore, temp_dir: Path) -> AsyncIterator[Replica]:
+async def two(database_url: str, counting: CountingStore) -> AsyncIterator[Replica]:
     database = Database(database_url)
-    yield Replica(database, counting, temp_dir)
+    yield Replica(database, counting)
     await database.close()
 
 
@@ -68,7 +83,7 @@ async def test_fifty_uploads_on_two_replicas_are_one_file_stored_once(
     files = await asyncio.gather(*(side.keep(mine) for side in [one, two] * 25))
     assert files == [files[0]] * 50
     assert await one.ids(mine) == [files[0].id]
-    assert counting.puts == 1
+    assert counting.commits == 1
 
 
 @pytest.mark.parametrize(
@@ -83,10 +98,9 @@ async def test_another_body_name_or_purpose_is_another_request(
     one: Replica, counting: CountingStore, mine: str, body: bytes, filename: str, purpose: str
 ) -> None:
     await one.keep(mine, body=b"PK")
-    other = uploaded(one.temp_dir, body, filename, purpose=purpose)
-    error = await refusal(one.create(mine, other, key="key"))
+    error = await refusal(keep(one, mine, body, filename, key="key", purpose=purpose))
     assert (error.status, error.code) == (409, "idempotency_key_reused")
-    assert counting.puts == 1
+    assert counting.commits == 1
 
 
 async def test_a_store_that_fails_frees_the_key(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.api.reranking.schemas import MAX_CHARACTERS, MAX_DOCS, RerankingRequest
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.application import JSON
 from tests.app.api.reranking.stubs import reranking_body
 

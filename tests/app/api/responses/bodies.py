@@ -7,7 +7,7 @@ from typing import Any
 import openai._streaming
 
 from app.api.responses.schemas import ResponseRequest
-from app.json_body import parse
+from app.json_document import parse
 
 WEATHER: dict[str, Any] = {
     "type": "function",

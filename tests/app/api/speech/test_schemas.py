@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.api.speech.schemas import Format, SampleRate, SpeechRequest
 from app.audio.formats import FORMATS, SAMPLE_RATES
 from app.errors import ApiError
-from app.json_body import parse
+from app.json_document import parse
 from tests.app.api.application import JSON
 from tests.app.api.speech.stubs import speech_body
 

