@@ -72,7 +72,8 @@ class DirectoryStore:
             await asyncio.to_thread(file.close)
 
     async def delete(self, key: str) -> None:
-        await asyncio.to_thread(self._delete, self._path(key))
+        deletion = asyncio.to_thread(self._delete, self._path(key))
+        await finish(asyncio.ensure_future(deletion), lambda: None)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         top = self._root / check_prefix(prefix)
@@ -122,7 +123,8 @@ class DirectoryStore:
             with suppress(OSError):  # not empty
                 directory.rmdir()
                 directory = directory.parent
-        _sync_directory(directory)
+        with suppress(FileNotFoundError):  # another deletion has removed it, and made that durable
+            _sync_directory(directory)
 
     def _check(self) -> None:
         with _as_unavailable():

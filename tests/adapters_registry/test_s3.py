@@ -136,6 +136,12 @@ async def first_listed(store: S3Store) -> object:
     return await anext(store.list("a/"))
 
 
+async def write(store: S3Store, content: bytes) -> None:
+    async with store.writer("a") as writer:
+        await writer.write(content)
+        await writer.commit()
+
+
 CALLS: dict[str, Callable[[S3Store, Path], object]] = {
     "put": lambda store, path: store.put("a", path),
     "get": lambda store, path: store.get("a", path.with_name("back")),
@@ -143,6 +149,8 @@ CALLS: dict[str, Callable[[S3Store, Path], object]] = {
     "delete": lambda store, _: store.delete("a"),
     "list": lambda store, _: first_listed(store),
     "check": lambda store, _: store.check(),
+    "write": lambda store, _: write(store, CONTENT),
+    "tidy": lambda store, _: store.tidy(1.0),
 }
 
 
@@ -309,9 +317,11 @@ async def test_answer_that_drips_is_given_up_though_it_is_never_silent() -> None
         await store.close()
 
 
-async def test_upload_that_is_read_too_slowly_is_given_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", ["put", "write"])
+async def test_upload_that_is_read_too_slowly_is_given_up(call: str, tmp_path: Path) -> None:
+    content = bytes(6 << 20)
     source = tmp_path / "source"
-    source.write_bytes(bytes(12 << 20))
+    source.write_bytes(content)
 
     async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -323,7 +333,15 @@ async def test_upload_that_is_read_too_slowly_is_given_up(tmp_path: Path) -> Non
     async with await asyncio.start_server(read_slowly, "127.0.0.1", 0, limit=1 << 16) as server:
         store = store_at(server.sockets[0].getsockname()[1], patience)
         with quickly(), pytest.raises(StoreUnavailable):
-            await store.put("a", source)
+            await (store.put("a", source) if call == "put" else write(store, content))
+        await store.close()
+
+
+async def test_answer_that_is_not_the_range_asked_for_is_refused() -> None:
+    with lying(GET=reply(200, CONTENT)) as server:
+        store = store_at(server.server_port)
+        with pytest.raises(StoreUnavailable):
+            await anext(store.read("a", start=10, length=5))
         await store.close()
 
 

@@ -51,6 +51,20 @@ async def test_the_store_streams_and_lists_in_key_order(artifact):
     await store.close()
 
 
+async def test_the_store_keeps_what_is_written_once_it_is_committed():
+    store = MemoryStore()
+    async with store.writer("a") as writer:
+        await writer.write(b"wei")
+        await writer.write(b"ghts")
+        assert store.objects == {}
+        await writer.commit()
+    async with store.writer("b") as writer:
+        await writer.write(b"half")
+    await store.tidy(0.0)
+    assert store.objects == {"a": b"weights"}
+    assert [chunk async for chunk in store.read("a", start=2, length=3)] == [b"igh"]
+
+
 async def test_the_store_has_no_object_under_an_unknown_key():
     with pytest.raises(ObjectNotFound):
         await anext(MemoryStore().read("no/such"))

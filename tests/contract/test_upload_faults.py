@@ -126,7 +126,7 @@ async def test_an_upload_that_cannot_be_taken_back_is_tidied_away(
     assert bench.unfinished("half") == []
 
 
-async def test_an_upload_given_up_within_a_part_ends_at_once(
+async def test_an_upload_cancelled_while_its_parts_are_under_way_leaves_nothing(
     make_bench: Callable[[str], Bench],
 ) -> None:
     bench = make_bench("patient")

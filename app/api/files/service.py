@@ -209,10 +209,9 @@ class FilesService:
         if await claim.give_up():
             # It is the answer to every retry of the key.
             return
-        try:
-            await self._delete_row(org_id, file_id)
-        finally:
-            await self._delete_object(file_id)
+        # Where the row may have stayed, so must its bytes; those that no row needs are swept.
+        await self._delete_row(org_id, file_id)
+        await self._delete_object(file_id)
 
     async def _delete_row(self, org_id: str, file_id: str) -> bool:
         try:
@@ -226,7 +225,7 @@ class FilesService:
         try:
             await self._store.delete(object_key(file_id))
         except StoreError:
-            # For every reader the file is gone; the bytes that stay are the operator's concern.
+            # For every reader the file is gone; its bytes are an orphan, which a sweep removes.
             log.warning("object left behind", key=object_key(file_id))
 
 

@@ -155,14 +155,17 @@ class Farm:
 
     async def change(self, batch_id: str, **values: Any) -> None:
         """Change a batch's row."""
-        async with self.database.sessions.begin() as session:
-            await session.execute(update(BatchRow).where(BatchRow.id == batch_id).values(values))
+        if values:
+            mine = update(BatchRow).where(BatchRow.id == batch_id)
+            async with self.database.sessions.begin() as session:
+                await session.execute(mine.values(values))
 
     async def change_chunks(self, batch_id: str, **values: Any) -> None:
         """Change the rows of a batch's chunks."""
-        mine = BatchChunkRow.batch_id == batch_id
-        async with self.database.sessions.begin() as session:
-            await session.execute(update(BatchChunkRow).where(mine).values(values))
+        if values:
+            mine = update(BatchChunkRow).where(BatchChunkRow.batch_id == batch_id)
+            async with self.database.sessions.begin() as session:
+                await session.execute(mine.values(values))
 
     async def end_leases(self) -> None:
         """Let every lease be over, as if its time had passed."""

@@ -5,6 +5,7 @@ the calls, before and after their effect, and lets the process die there, fail t
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -37,14 +38,22 @@ class Died(BaseException):
 class Fate:
     """What befalls a process, by the number of the call; each has a point before and one after."""
 
-    def __init__(self, *, dies_at: int | None = None, fails_at: range = range(0)) -> None:
+    def __init__(
+        self,
+        *,
+        dies_at: int | None = None,
+        fails_at: range = range(0),
+        lies_at: range = range(0),
+    ) -> None:
         self.points = 0
+        self.reads = 0
         self.died = asyncio.Event()
         self.is_free = asyncio.Event()
         self.is_free.set()
         self.waiting = 0
         self._dies_at = dies_at
         self._fails_at = fails_at
+        self._lies_at = lies_at
         self._passes = asyncio.Semaphore(0)
 
     def die(self) -> None:
@@ -52,6 +61,11 @@ class Fate:
         self.died.set()
         self.is_free.set()
         self._passes.release()
+
+    def lies(self) -> bool:
+        """Tell whether the store is to give half of what it was asked for, and no word of it."""
+        self.reads += 1
+        return self.reads in self._lies_at
 
     def hold(self) -> None:
         """Let the process wait at each point until it may `go_on`."""
@@ -93,14 +107,17 @@ class FatedStore:
 
     async def get(self, key: str, destination: Path) -> None:
         await self._around(lambda: self._store.get(key, destination))
+        if self._fate.lies():
+            await asyncio.to_thread(_halve, destination)
 
     async def delete(self, key: str) -> None:
         await self._around(lambda: self._store.delete(key))
 
     async def read(self, key: str, **options: int) -> AsyncIterator[bytes]:
         await self._fate.point(StoreUnavailable)
+        lies = self._fate.lies()
         async for piece in self._store.read(key, **options):
-            yield piece
+            yield piece[: len(piece) // 2] if lies else piece
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         await self._fate.point(StoreUnavailable)
@@ -134,6 +151,10 @@ class FatedSessions:
         await self._fate.point(_database_lost)
         async with self._sessions() as session:
             yield session
+
+
+def _halve(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
 
 
 def _database_lost() -> Exception:

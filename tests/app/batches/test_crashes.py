@@ -107,3 +107,17 @@ async def test_processes_that_die_one_after_another_lose_nothing(farm: Farm) -> 
         await farm.end_leases()
     await farm.work_off(batch_id, **SOON)
     await farm.check(batch_id, ASKED)
+
+
+async def test_a_store_that_gives_half_of_what_it_was_given_makes_no_line_disappear(
+    farm: Farm,
+) -> None:
+    batch_id = await farm.add(ASKED)
+    dying = farm.process(fate=Fate(dies_at=60), act=slowly, **SOON)
+    async with farm.working(dying):
+        await dying.fate.died.wait()
+    await dying.kill()
+    await farm.end_leases()
+    process = await farm.work_off(batch_id, fate=Fate(lies_at=range(1, 60, 2)), **SOON)
+    await require_completion(farm, batch_id)
+    assert process.observed.failures

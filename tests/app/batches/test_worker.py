@@ -377,12 +377,13 @@ async def test_what_nobody_expects_ends_a_batch_after_some_attempts(
     process = farm.process()
 
     class Broken:
-        async def run(self, step: object) -> bool:
+        async def run(self, step: object) -> Any:
             raise RuntimeError("a bug")
 
         async def tidy(self, step: object) -> None: ...
 
-    process.worker._steps._validator = process.worker._steps._finalizer = Broken()
+    process.worker._steps._validator = Broken()
+    process.worker._steps._finalizer = Broken()
     async with farm.working(process):
         while (await farm.row(batch_id)).status != "failed":
             await farm.end_leases()

@@ -11,8 +11,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -36,20 +36,21 @@ from app.ground import Ground
 from app.inference.context import RequestContext
 from app.observability.metrics import Metrics
 from app.settings import Settings
+from tests.e2e.batches.waiting import until
 from tests.fixtures.server import TINY
 
 CHAT = "/v1/chat/completions"
 LINES = 24
 ANSWER_SECONDS = 60.0
-GATE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class S3At:
-    """A bucket and the environment that boto3 needs for it."""
+    """A part of a bucket, and the environment that boto3 needs for it."""
 
     endpoint_url: str
     bucket: str
+    prefix: str
     environment: Mapping[str, str]
 
 
@@ -82,7 +83,8 @@ class Events:
         self._file = (room / f"{os.getpid()}.events").open("ab", buffering=0)
 
     def tell(self, event: str, **details: Any) -> None:
-        self._file.write(json.dumps({"event": event, **details}).encode() + b"\n")
+        told = {"event": event, "at": time.monotonic(), **details}
+        self._file.write(json.dumps(told).encode() + b"\n")
 
 
 class ToldMetrics(Metrics):
@@ -128,10 +130,9 @@ class Lines:
         self._events = events
         self._order = order
 
-    async def ask(self, _: RequestContext, body: Mapping[str, Any]) -> bytes:
+    async def __call__(self, context: RequestContext, body: Mapping[str, Any]) -> bytes:
         """Answer as the server does. **Raises:** ApiError."""
-        while self._order.gate is not None and self._order.gate.exists():
-            await asyncio.sleep(GATE_SECONDS)
+        await until(self._may_ask)
         self._events.tell("asked", line=body["user"])
         if body["user"] == self._order.deadly:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -143,41 +144,66 @@ class Lines:
             raise ApiError(answer.status_code, answer.json()["error"]["message"])
         return answer.content
 
+    async def _may_ask(self) -> bool:
+        return self._order.gate is None or not self._order.gate.exists()
+
+
+class QuietSessions:
+    """A database whose process can stop outside of any transaction, and renews no lease then."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._open = 0
+        self._has_stopped = False
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[AsyncSession]:
+        with self._counted():
+            async with self._sessions() as session:
+                yield session
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncSession]:
+        task = asyncio.current_task()
+        if self._has_stopped and task is not None and task.get_name() == BEAT:
+            await asyncio.Event().wait()
+        with self._counted():
+            async with self._sessions.begin() as session:
+                yield session
+
+    async def stop_once(self) -> None:
+        """Stop the process until it is continued, the first time."""
+        await until(self._is_quiet, every_seconds=0)
+        if not self._has_stopped:
+            self._has_stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    async def _is_quiet(self) -> bool:
+        return self._open == 0
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
 
 class StopsAfterPart:
-    """A store whose process stops when it has stored the first results, until it is continued."""
+    """A store whose process stops when it has stored the first results."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, sessions: QuietSessions) -> None:
         self._store = store
-        self.has_stopped = False
+        self._sessions = sessions
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def put(self, key: str, source: Path) -> None:
         await self._store.put(key, source)
-        if "/parts/" in key and not self.has_stopped:
-            self.has_stopped = True
-            os.kill(os.getpid(), signal.SIGSTOP)
-
-
-class NoBeats:
-    """A database in which leases are not renewed any more once the process has been stopped."""
-
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], store: StopsAfterPart) -> None:
-        self._sessions = sessions
-        self._store = store
-
-    def __call__(self) -> Any:
-        return self._sessions()
-
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncSession]:
-        task = asyncio.current_task()
-        if self._store.has_stopped and task is not None and task.get_name() == BEAT:
-            await asyncio.Event().wait()
-        async with self._sessions.begin() as session:
-            yield session
+        if "/parts/" in key:
+            await self._sessions.stop_once()
 
 
 def run(order: Order) -> None:
@@ -203,7 +229,7 @@ async def _work(order: Order) -> None:
             timeout=ANSWER_SECONDS,
         )
         lines = Lines(await stack.enter_async_context(http), events, order)
-        endpoints: Endpoints = {CHAT: lines.ask}
+        endpoints: Endpoints = {CHAT: lines}
         ended = _ended()
         open_batches(ground, endpoints, Capacity(), stack)
         events.tell("started", clock=time.time())
@@ -218,9 +244,9 @@ def _ground(order: Order, events: Events, stack: AsyncExitStack) -> Ground:
     store = _open_store(order.store)
     stack.push_async_callback(store.close)
     if order.stops_at_write:
-        stopping = StopsAfterPart(store)
-        store = cast(ObjectStore, stopping)
-        database.sessions = cast(Any, NoBeats(database.sessions, stopping))
+        sessions = QuietSessions(database.sessions)
+        database.sessions = cast(Any, sessions)
+        store = cast(ObjectStore, StopsAfterPart(store, sessions))
     model = {"id": TINY, "task": "chat", "source": TINY, "max_completion_tokens": 1}
     catalog = Catalog.model_validate({"models": [{**model, "context_window": 1}]})
     work_dir = order.room / f"work-{os.getpid()}"
@@ -241,7 +267,7 @@ def _open_store(place: Path | S3At) -> ObjectStore:
     if isinstance(place, Path):
         return DirectoryStore(place)
     os.environ.update(place.environment)
-    return S3Store(place.bucket, endpoint_url=place.endpoint_url)
+    return S3Store(place.bucket, prefix=place.prefix, endpoint_url=place.endpoint_url)
 
 
 def _ended() -> asyncio.Event:
@@ -249,7 +275,7 @@ def _ended() -> asyncio.Event:
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    loop.add_reader(cast(int, parent.sentinel), ended.set)
+    loop.add_reader(parent.sentinel, ended.set)
     return ended
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.batches.waiting import until
 from tests.e2e.batches.worker_process import Order, run
 
 STOP_SECONDS = 20.0
@@ -75,9 +76,11 @@ class WorkerProcess:
 
     async def told(self, name: str, *, times: int = 1, seconds: float = 30.0) -> None:
         """Wait until it has told something so often."""
-        async with asyncio.timeout(seconds):
-            while len(self.events(name)) < times:
-                await asyncio.sleep(0.02)
+
+        async def has_told() -> bool:
+            return len(self.events(name)) >= times
+
+        await until(has_told, seconds=seconds)
 
 
 @asynccontextmanager
