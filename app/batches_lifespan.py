@@ -1,5 +1,6 @@
 """Opens the batches' part of a replica: the work on them in the background, and how it is told."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 from app.batches.finalizer import Finalizer
@@ -12,11 +13,16 @@ from app.periodic import PeriodicTasks
 
 
 def open_batches(
-    ground: Ground, endpoints: Endpoints, capacity: Capacity, stack: AsyncExitStack
+    ground: Ground,
+    endpoints: Endpoints,
+    capacity: Capacity,
+    change: asyncio.Event,
+    stack: AsyncExitStack,
 ) -> None:
     """Start to watch batches, and to work on them unless this replica is not to; `stack` ends it.
 
-    To be opened after, and so closed before, whatever the endpoints and the capacity stand on.
+    `change` is set where a batch is created or cancelled here. To be opened after, and so closed
+    before, whatever the endpoints and the capacity stand on.
     """
     _start_watching(ground, stack)
     settings = ground.settings.batches
@@ -33,6 +39,7 @@ def open_batches(
         validator=Validator(sessions, store, work_dir, settings, served),
         finalizer=Finalizer(sessions, store, work_dir),
         observer=ground.metrics,
+        change=change,
     )
     worker = Worker(ports, settings)
     stack.push_async_callback(worker.close)

@@ -94,7 +94,12 @@ async def _open(
     ground = Ground(settings, catalog, metrics, pepper, work_dir, database, store, engines)
     adapters = await open_adapters(ground, files.adapter_key, stack)
     opened = open_inference(ground, adapters.registry, stack)
-    state = _state(ground, files, adapters, opened, stack)
+    batch_change = asyncio.Event()
+    may_batch = partial(opened.limits.allows, tier="batch")
+    batches = BatchesService(
+        database.sessions, settings.batches, may_batch, on_change=batch_change.set
+    )
+    state = _state(ground, files, batches, adapters, opened, stack)
     start_upkeep(ground, stack)
     endpoints = make_endpoints(
         chat=state["chat"],
@@ -104,13 +109,14 @@ async def _open(
         responses=state["responses"],
         transcriptions=state["transcriptions"],
     )
-    open_batches(ground, endpoints, opened.capacity, stack)
+    open_batches(ground, endpoints, opened.capacity, batch_change, stack)
     return state
 
 
 def _state(
     ground: Ground,
     files: FilesService,
+    batches: BatchesService,
     adapters: Adapters,
     opened: OpenInference,
     stack: AsyncExitStack,
@@ -121,11 +127,10 @@ def _state(
     images = open_images(fetcher, settings.fetch, stack)
     audio = make_audio_intake(fetcher, settings.limits)
     collected = _registry_of(engines.metrics, *adapters.collectors)
-    may_batch = partial(opened.limits.allows, tier="batch")
     return State(
         adapters=adapters.service,
         authenticator=Authenticator(sessions, ground.pepper, settings.auth.cache_seconds),
-        batches=BatchesService(sessions, settings.batches, may_batch),
+        batches=batches,
         body_limit_bytes=settings.limits.body_bytes,
         chat=ChatService(inference, images),
         completions=CompletionsService(inference),

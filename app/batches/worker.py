@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,10 @@ BEAT = "batch heartbeat"
 
 @dataclass(frozen=True, slots=True)
 class WorkerPorts:
-    """What a worker works with; in `work_dir` it makes and removes files of its own."""
+    """What a worker works with; in `work_dir` it makes and removes files of its own.
+
+    `change` is set by whoever puts in new work here, so that nobody waits for the next look.
+    """
 
     sessions: async_sessionmaker[AsyncSession]
     store: ObjectStore
@@ -55,6 +58,7 @@ class WorkerPorts:
     validator: Validates
     finalizer: Finalizes
     observer: BatchObserver
+    change: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Worker:
@@ -66,7 +70,7 @@ class Worker:
         self._sessions = ports.sessions
         self._observer = ports.observer
         self._settings = settings
-        self._change = asyncio.Event()
+        self._change = ports.change
         self._is_closing = False
         self._loops: list[asyncio.Task[None]] = []
         pauses = pauses or Pauses()

@@ -42,18 +42,24 @@ FILE_ID = re.compile(r"file_[0-9a-z]{26}")
 
 
 class BatchesService:
-    """What may be done with batches. `allows` tells whether a plan has them."""
+    """What may be done with batches.
+
+    `allows` tells whether a plan has them. `on_change` is called whenever there is new work to do.
+    """
 
     def __init__(
         self,
         sessions: async_sessionmaker[AsyncSession],
         settings: BatchSettings,
         allows: Callable[[str | None], bool],
+        *,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
         self._creates = KeyedCreates(sessions)
         self._most_unfinished = settings.active_per_organization
         self._allows = allows
+        self._on_change = on_change
 
     async def create(
         self, caller: Caller, wanted: CreateBatchRequest, *, key: str | None = None
@@ -108,6 +114,7 @@ class BatchesService:
             found = await repository.find(session, org_id, batch_id)
         if found is None:
             raise not_found("batch", batch_id)
+        self._on_change()
         if found.row.status != "cancelling":
             raise _not_cancellable(found.row.status)
         return _wire(found)
@@ -117,11 +124,13 @@ class BatchesService:
             async with self._sessions.begin() as session:
                 await self._admit(session, batch)
                 await claim.record(session, batch.id)
-                return _wire(FoundBatch(await repository.add(session, batch), 0, 0, 0))
+                created = _wire(FoundBatch(await repository.add(session, batch), 0, 0, 0))
         except BaseException:
             # Also when cancelled, or when a commit was made but its answer was lost.
             await asyncio.shield(self._take_back(claim, batch))
             raise
+        self._on_change()
+        return created
 
     async def _admit(self, session: AsyncSession, batch: NewBatch) -> None:
         unfinished = await repository.admit_one(session, batch.org_id)

@@ -68,6 +68,7 @@ async def test_a_line_that_is_cancelled_while_it_waits_takes_no_turn() -> None:
     await settle()
     lines.tasks["b1"].cancel()
     await settle()
+    assert lines.started == ["a1"]
     await lines.end("a1")
     assert lines.started == ["a1", "c1"]
     await lines.close()

@@ -15,9 +15,9 @@ from tests.e2e.batches.conftest import OpenScene
 from tests.e2e.batches.scene import Scene, chat_lines
 from tests.e2e.batches.waiting import until
 from tests.e2e.batches.workers import WorkerProcess
-from tests.e2e.openmetrics import Reading
+from tests.e2e.openmetrics import Reading, read
 from tests.fixtures.databases import Dialect
-from tests.fixtures.server import TINY
+from tests.fixtures.server import TINY, Server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -181,10 +181,16 @@ def tokens(before: Reading, after: Reading) -> dict[str, float]:
 
 
 async def test_workers_killed_at_any_moment_lose_nothing(
-    new_scene: OpenScene, dialect: Dialect
+    new_scene: OpenScene, dialect: Dialect, answering: Server
 ) -> None:
+    before = await asyncio.to_thread(read, answering)
     seed = random.randrange(1 << 32)
     await kill_in_batches(new_scene, dialect, at_once=3, kills=50, seed=seed)
+    after = await asyncio.to_thread(read, answering)
+
+    counted = tokens(before, after)
+    print(counted)
+    assert counted["prompt"] == counted["vllm prompt"] > 0
 
 
 @pytest.mark.soak
