@@ -6,23 +6,20 @@ be, is raised.
 """
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
-from uuid import uuid4
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.errors import StoreError, StoreUnavailable
 from adapters_registry.store import ObjectStore
-from adapters_registry.threads import finish
 from app.batches import steps
 from app.batches.gathered import Gathered
 from app.batches.lines import read_line
+from app.batches.local_work import in_thread, work_directory
 from app.batches.objects import input_key, part_key
 from app.batches.orphans import remove_objects
 from app.batches.results import Asked, not_executed, number_of
@@ -68,7 +65,7 @@ class Finalizer:
             log.warning("objects of a batch are left to the sweeper", exc_info=error)
 
     async def _store_files(self, step: Step, found: Finalising) -> Outcome:
-        async with _directory(self._work_dir) as directory:
+        async with work_directory(self._work_dir) as directory:
             with closing(Gathered(directory / "results")) as gathered:
                 await self._gather(step, found, gathered, directory)
                 output = await self._put(gathered, found.output_file_id, directory, is_ok=True)
@@ -97,7 +94,7 @@ class Finalizer:
             source = directory / "input"
             await self._store.get(input_key(step.batch_id), source)
             code = "batch_cancelled" if _is_cancelled(found) else "batch_expired"
-            await _in_thread(lambda _: _add_unfinished(gathered, source, left, step, code))
+            await in_thread(lambda _: _add_unfinished(gathered, source, left, step, code))
 
     async def _get_parts(
         self, step: Step, names: Sequence[str], gathered: Gathered, directory: Path
@@ -109,7 +106,7 @@ class Finalizer:
                     group.create_task(self._store.get(part_key(step.batch_id, name), path))
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
-        await _in_thread(lambda _: gathered.add_parts(paths))
+        await in_thread(lambda _: gathered.add_parts(paths))
 
     async def _put(
         self, gathered: Gathered, file_id: str | None, directory: Path, *, is_ok: bool
@@ -117,9 +114,7 @@ class Finalizer:
         if file_id is None or not gathered.count(is_ok=is_ok):
             return None
         path = directory / file_id
-        written = await _in_thread(
-            lambda stop: gathered.write(path, is_ok=is_ok, is_stopped=stop.is_set)
-        )
+        written = await in_thread(lambda stop: gathered.write(path, is_ok=is_ok, is_stopped=stop))
         await self._store.put(object_key(file_id), path)
         return ResultFile(file_id, written.bytes, written.sha256)
 
@@ -142,19 +137,3 @@ def _add_unfinished(
                     gathered.add(
                         not_executed(Asked(step.batch_id, line.number, line.custom_id), code)
                     )
-
-
-@asynccontextmanager
-async def _directory(parent: Path) -> AsyncIterator[Path]:
-    path = parent / f"batch-{uuid4().hex}"
-    try:
-        await _in_thread(lambda _: path.mkdir(mode=0o700))
-        yield path
-    finally:
-        await asyncio.shield(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
-
-
-async def _in_thread(work: Callable[[Event], T]) -> T:
-    """Run work that blocks; a cancelled caller tells it so and waits until it has ended."""
-    stop = Event()
-    return await finish(asyncio.ensure_future(asyncio.to_thread(work, stop)), stop.set)

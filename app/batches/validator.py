@@ -4,22 +4,18 @@ It may be killed anywhere and be done twice, also by two at once: what it stores
 alone, and the step's token lets one outcome in. Only trouble that passes is raised.
 """
 
-import asyncio
 import hashlib
-import shutil
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
-from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.errors import ObjectCorrupt, ObjectNotFound, StoreUnavailable
 from adapters_registry.store import ObjectStore
-from adapters_registry.threads import finish
 from app.batches import repository
+from app.batches.local_work import in_thread, work_directory
 from app.batches.objects import input_key
 from app.batches.ordering import InputRefused, Rules, order
 from app.batches.repository import StepInput
@@ -78,47 +74,29 @@ class Validator:
             self._settings.chunk_lines,
             self._served,
         )
-        async with _directory(self._work_dir) as directory:
-            source, target = directory / "input", directory / "ordered"
-            await self._copy(found.file_id, found.sha256, source)
-            chunks = await _in_thread(lambda gone: order(source, target, rules, gone))
-            with _passing():
+        with _passing():
+            async with work_directory(self._work_dir) as directory:
+                source, target = directory / "input", directory / "ordered"
+                await self._copy(found.file_id, found.sha256, source)
+                chunks = await in_thread(lambda gone: order(source, target, rules, gone))
                 await self._store.put(input_key(step.batch_id), target)
         return chunks
 
     async def _copy(self, file_id: str, sha256: str, target: Path) -> None:
         """Copy the client's file. A store that lies must not make lines disappear."""
-        with _passing():
-            try:
-                await self._store.get(object_key(file_id), target)
-            except ObjectNotFound:
-                raise _gone() from None
-            except ObjectCorrupt as corrupt:
-                raise StoreUnavailable("the store gave damaged bytes") from corrupt
-        if await _in_thread(lambda _: _sha256(target)) != sha256:
+        try:
+            await self._store.get(object_key(file_id), target)
+        except ObjectNotFound:
+            raise _gone() from None
+        except ObjectCorrupt as corrupt:
+            raise StoreUnavailable("the store gave damaged bytes") from corrupt
+        if await in_thread(lambda _: _sha256(target)) != sha256:
             raise StoreUnavailable("the store gave other bytes than it was given")
 
 
 def _gone() -> InputRefused:
     message = "The input file was not found: it was deleted."
     return InputRefused([BatchError("invalid_request", message, "input_file_id")])
-
-
-@asynccontextmanager
-async def _directory(parent: Path) -> AsyncIterator[Path]:
-    path = parent / f"batch-{uuid4().hex}"
-    try:
-        await _in_thread(lambda _: path.mkdir(mode=0o700))
-        yield path
-    finally:
-        await _in_thread(lambda _: shutil.rmtree(path, ignore_errors=True))
-
-
-async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Run work that blocks; a cancelled caller tells it so and waits until it has ended."""
-    gone = Event()
-    with _passing():
-        return await finish(asyncio.ensure_future(asyncio.to_thread(work, gone.is_set)), gone.set)
 
 
 @contextmanager
