@@ -62,7 +62,7 @@ class DirectoryStore:
         path = self._path(key)
         check_range(start, length)
         with _root_must_be_there(self._root):
-            file = await asyncio.to_thread(_open, key, path, start)
+            file = await _opened(key, path, start)
         missing = sys.maxsize if length is None else length
         try:
             while chunk := await asyncio.to_thread(_read, file, min(chunk_bytes, missing)):
@@ -235,8 +235,23 @@ def _open(key: str, path: Path, start: int = 0) -> IO[bytes]:
             file = path.open("rb")
         except _NO_OBJECT as error:
             raise ObjectNotFound(key) from error
-        file.seek(min(start, os.fstat(file.fileno()).st_size))
+        if start:
+            file.seek(min(start, os.fstat(file.fileno()).st_size))
         return file
+
+
+async def _opened(key: str, path: Path, start: int) -> IO[bytes]:
+    opening = asyncio.ensure_future(asyncio.to_thread(_open, key, path, start))
+    try:
+        return await finish(opening, lambda: None)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unread)
+        raise
+
+
+def _close_unread(opening: "asyncio.Future[IO[bytes]]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _read(file: IO[bytes], size: int) -> bytes:

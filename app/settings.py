@@ -249,8 +249,8 @@ class AdmissionSettings(Group):
         0.1,
         ge=0,
         le=0.5,
-        description="Share of what a model runs at once that flex and batch leave free, and that "
-        "the performance tier has beyond a full queue.",
+        description="Share of what a model runs at once that flex leaves free, and batches while "
+        "others ask, and that the performance tier has beyond a full queue.",
     )
     batch_share: float = Field(
         1.0,

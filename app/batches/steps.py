@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from app.batches.types import UNFINISHED, BatchError, ChunkSpec, Status, Step
 from app.db.clock import NOW
@@ -69,13 +70,15 @@ class Outcome(NamedTuple):
 async def claim(session: AsyncSession, token: str, *, lease_seconds: int) -> ClaimedStep | None:
     """Take a step that nobody holds, if there is one.
 
-    One that finalises fixes the results: chunks that are not done take no more from now on.
+    First comes the organisation that has the fewest under way; among its steps one that was given
+    back goes last, so that those that cannot be done now keep no others from it. One that finalises
+    fixes the results: chunks that are not done take no more from now on.
     """
     row = BatchRow
     query = select(row.id, row.org_id, row.status, row.attempts).where(row.leased_until < NOW, _DUE)
-    query = query.order_by(row.attempts, row.id).limit(1)
+    query = query.order_by(_UNDER_WAY, row.attempts, row.leased_until, row.id).limit(1)
     found = (await session.execute(query.with_for_update(skip_locked=True))).one_or_none()
-    if found is None:
+    if found is None or not await _is_due(session, found.id):
         return None
     lease = {"token": token, "leased_until": NOW + lease_seconds, "attempts": found.attempts + 1}
     await session.execute(update(row).where(row.id == found.id).values(lease))
@@ -144,9 +147,19 @@ async def finished(session: AsyncSession, step: Step, outcome: Outcome) -> bool:
 
 
 async def release(session: AsyncSession, step: Step) -> None:
-    """Let others have the step at once, as if it had not been taken."""
-    values = {**FREE, "attempts": BatchRow.attempts - 1}
+    """Let others have the step at once; it was not counted, but others go before it."""
+    values = {"token": None, "leased_until": NOW - 1, "attempts": BatchRow.attempts - 1}
     await session.execute(update(BatchRow).where(_is_ours(step)).values(values))
+
+
+async def _is_due(session: AsyncSession, batch_id: str) -> bool:
+    """Look again at what is locked now.
+
+    The statement that locked it may have its status of now, and its chunks of a moment ago: to it,
+    a batch that was planned meanwhile has none left to run.
+    """
+    mine = select(BatchRow.id).where(BatchRow.id == batch_id, BatchRow.leased_until < NOW, _DUE)
+    return await session.scalar(mine) is not None
 
 
 async def _begin_finalising(session: AsyncSession, step: Step, status: Status) -> Status:
@@ -203,6 +216,16 @@ def _has_chunk(*which: ColumnElement[bool]) -> ColumnElement[bool]:
     return select(BatchChunkRow.number).where(mine, *which).exists()
 
 
+_OTHER = aliased(BatchRow)
+_UNDER_WAY = (
+    select(func.count())
+    .where(
+        _OTHER.org_id == BatchRow.org_id, _OTHER.status.in_(UNFINISHED), _OTHER.leased_until >= NOW
+    )
+    .correlate(BatchRow)
+    .scalar_subquery()
+)
+"""How many steps of a batch's organisation are held."""
 _NO_FILES = {"output_file_id": None, "error_file_id": None}
 _IS_OPEN = _has_chunk(BatchChunkRow.state.in_(("queued", "running")))
 _IS_RUN = _has_chunk(BatchChunkRow.state == "running", BatchChunkRow.leased_until >= NOW)

@@ -1,8 +1,8 @@
 """Whose requests use which adapters of one engine, and how much of that is left to batch lines.
 
-The engine runs `slots` adapters at once, and `each` requests of one. Batch lines leave one slot and
-a part of `each` free, and take no slot at all that somebody else waits for. Counts only: turns
-themselves are given by the registry.
+The engine runs `slots` adapters at once, and `each` requests of one. Unless they are alone, batch
+lines leave one slot and a part of `each` free; they take no slot at all that somebody else waits
+for. Counts only: turns themselves are given by the registry.
 """
 
 from collections import Counter
@@ -40,13 +40,19 @@ class AdapterUse:
     def end_line(self, adapter: Hashable) -> None:
         _decrease(self.lines, adapter)
 
-    def lacks_share(self, adapter: Hashable) -> bool:
-        """Tell whether a line has to wait until lines of another adapter have ended."""
-        return adapter not in self.lines and len(self.lines) >= self._spare_slots
+    def most_adapters(self, *, is_alone: bool) -> float:
+        """Return how many adapters lines may ask at once."""
+        return self._slots if is_alone else self._spare_slots
 
-    def lacks_room(self, adapter: Hashable) -> bool:
+    def lacks_share(self, adapter: Hashable, *, is_alone: bool) -> bool:
+        """Tell whether a line has to wait until lines of another adapter have ended."""
+        most = self.most_adapters(is_alone=is_alone)
+        return adapter not in self.lines and len(self.lines) >= most
+
+    def lacks_room(self, adapter: Hashable, *, is_alone: bool) -> bool:
         """Tell whether a line of it would take what others wait for, or are to find free."""
-        if self._asked[adapter] + self.lines[adapter] >= self._spare_each:
+        most = self._each if is_alone else self._spare_each
+        if self._asked[adapter] + self.lines[adapter] >= most:
             return True
         return len(self._asked.keys() | self.lines.keys() | {adapter}) > self._slots
 

@@ -126,7 +126,11 @@ class BoundedAdmission:
 
     def spare_places(self, model: str) -> int:
         """Return how many batch lines of a model run at once where nobody else asks it."""
-        return self._gates[model].most["batch"].requests
+        return self._gates[model].at_once.requests
+
+    def spare_adapters(self, model: str) -> float:
+        """Return how many adapters of a model batch lines may ask at once now."""
+        return self._lanes[model].most_adapters
 
     def refusal(self, model: str, tier: Tier, reason: Reason) -> ApiError:
         """Count a refusal and return its words, with the time after which to try again."""

@@ -49,9 +49,8 @@ class SpareCapacity:
         return places + max(LEAST_AHEAD, places // RENDERED_AHEAD)
 
     def adapters(self, model: str) -> int:
-        """Return how many adapters of a model they may ask at once: one slot is left to others."""
-        host = self._engines[model].adapters
-        return self.lines(model) if host is None else max(1, host.slots - 1)
+        """Return how many adapters of a model they may ask at once now."""
+        return int(min(self.lines(model), self._admission.spare_adapters(model)))
 
     async def is_up(self, model: str) -> bool:
         """Tell whether the model answers, or did a moment ago."""

@@ -1,6 +1,7 @@
 """Batch lines at one engine: they take what nobody else wants, and give it back when asked.
 
-A line waits until it has room below the reserve, the oldest first. Lines of an adapter that can
+A line waits until it has room, the oldest first: below the reserve while others ask the engine, and
+in all of it once nobody else does. Lines of an adapter that can
 have no turn are passed over, and so is a prompt too long to fit beside what others ask: it runs
 when they are gone. Of an adapter that has no turn yet one line goes ahead, and brings it in for the
 others. Who needs a place or a turn that lines hold has the youngest of them give way, and no more
@@ -20,10 +21,10 @@ from operator import attrgetter
 from adapters_registry.errors import AdapterCapacityExceeded
 from app.errors import ApiError
 from app.inference.adapter_use import AdapterUse
-from app.inference.gate import Amount, Gate
+from app.inference.gate import Amount, Gate, Reason
 
 QUIET_SECONDS = 1.0
-"""So long after the last request of others, lines count as alone."""
+"""So long after the last request of others, lines have the engine to themselves."""
 
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 """Between tries for an adapter's turn while nothing ends that might have made one free."""
@@ -90,7 +91,8 @@ class SpareLane:
         self._adapters = adapters
         self._clock = clock
         self._spare = gate.most["batch"]
-        self._beside = max(1, min(self._spare.requests, ceil(gate.at_once.requests * share)))
+        beside = max(1, min(self._spare.requests, ceil(gate.at_once.requests * share)))
+        self._beside = beside
         self._waiting: list[Place] = []  # oldest first, as those that run
         self._running: list[Place] = []
         self._leaving = Amount(0, 0)
@@ -99,13 +101,24 @@ class SpareLane:
         self._with_turn: set[Hashable] = set()
         self._held_back: dict[Hashable, asyncio.TimerHandle] = {}
         self._pauses: dict[Hashable, float] = {}
-        self._asked_at = -inf
+        self._asked_at = clock()
         self._wake: asyncio.TimerHandle | None = None
         self.displaced = 0
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else asks the engine, or did a moment ago."""
+        quiet = self._clock() - self._asked_at
+        return self._gate.others.requests == 0 and quiet >= QUIET_SECONDS
+
+    @property
+    def most_adapters(self) -> float:
+        """How many adapters lines may ask at once now."""
+        return self._adapters.most_adapters(is_alone=self.is_alone)
 
     @asynccontextmanager
     async def place(self, line: Line) -> AsyncIterator[None]:
@@ -166,18 +179,19 @@ class SpareLane:
 
     def admit(self) -> None:
         """Let lines in, oldest first, as far as there is room for them."""
-        overtaken = inf
+        if not self._waiting:
+            return
+        overtaken, is_alone = inf, self._is_alone_now()
         for place in list(self._waiting):
             adapter = place.line.adapter
             if adapter is not None:
-                if self._adapters.lacks_share(adapter):
+                if self._adapters.lacks_share(adapter, is_alone=is_alone):
                     overtaken = min(overtaken, place.age)
                     continue
-                if self._is_shut(adapter) or place.age > overtaken + self._most_overtaking:
+                is_shut = self._is_shut(adapter, is_alone=is_alone)
+                if is_shut or place.age > overtaken + self._most_overtaking:
                     continue
-            if self._gate.requests["batch"] >= self._most():
-                return
-            if (reason := self._gate.lacks("batch", place.line.tokens)) is None:
+            if (reason := self._lacks(place, is_alone=is_alone)) is None:
                 self._begin(place)
             elif reason == "requests" or self._would_fit(place):
                 return
@@ -186,22 +200,31 @@ class SpareLane:
     def _most_overtaking(self) -> int:
         return OVERTAKING * self._spare.requests
 
-    def _is_shut(self, adapter: Hashable) -> bool:
+    def _is_shut(self, adapter: Hashable, *, is_alone: bool) -> bool:
         """Tell whether no line of the adapter may try now."""
         is_coming = adapter in self._adapters.lines and adapter not in self._with_turn
-        return is_coming or adapter in self._held_back or self._adapters.lacks_room(adapter)
+        is_held_back = is_coming or adapter in self._held_back
+        return is_held_back or self._adapters.lacks_room(adapter, is_alone=is_alone)
 
-    def _most(self) -> int:
-        """Return how many lines may run at once; a timer has this asked again in time."""
-        if self._beside == self._spare.requests or self._gate.others.requests:
-            return self._beside
-        quiet = self._clock() - self._asked_at
-        if quiet >= QUIET_SECONDS:
-            return self._spare.requests
-        if self._wake is None:
+    def _lacks(self, place: Place, *, is_alone: bool) -> Reason | None:
+        """Return why a line may not come in; alone, a prompt of any length may."""
+        inside, most = self._gate.inside, self._gate.at_once
+        if not is_alone:
+            most = self._spare
+            if self._gate.requests["batch"] >= self._beside:
+                return "requests"
+        if inside.requests == 0:
+            return None
+        return inside.plus(place.amount).exceeded(most)
+
+    def _is_alone_now(self) -> bool:
+        """Tell whether they are alone; if they will be soon, see to it that it is asked again."""
+        is_alone = self.is_alone
+        if not is_alone and self._wake is None and self._gate.others.requests == 0:
+            quiet = self._clock() - self._asked_at
             loop = asyncio.get_running_loop()
-            self._wake = loop.call_later(QUIET_SECONDS - quiet, self._woken)
-        return self._beside
+            self._wake = loop.call_later(max(QUIET_SECONDS - quiet, 0.01), self._woken)
+        return is_alone
 
     def _woken(self) -> None:
         self._wake = None

@@ -1,6 +1,10 @@
 """What only a directory can meet: links, half-written files, a disk that fails."""
 
+import asyncio
+import os
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -93,3 +97,24 @@ async def test_deleting_leaves_no_empty_directory(tmp_path: Path, source: Path) 
     await store.delete("artifacts/x/two")
 
     assert list((tmp_path / "objects/artifacts").iterdir()) == []
+
+
+async def test_a_read_that_is_cancelled_as_it_begins_leaves_no_file_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")  # opening it waits for whoever opens the other end
+    read = asyncio.ensure_future(anext(DirectoryStore(tmp_path).read("a")))
+    with await other_end(tmp_path / "a") as writer:
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+        await asyncio.sleep(0)
+        with pytest.raises(BrokenPipeError):
+            writer.write(b"1")
+
+
+async def other_end(path: Path) -> IO[bytes]:
+    """Open a pipe that somebody is about to read."""
+    for _ in range(1000):
+        with suppress(OSError):  # nobody yet
+            return os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0)
+        await asyncio.sleep(0.001)
+    raise AssertionError("nobody reads")

@@ -207,16 +207,17 @@ async def test_a_lease_is_kept_for_as_long_as_a_line_runs(farm: Farm) -> None:
     batch_id = await farm.add(lines(3))
     gate = Gate()
     process, another = farm.process(act=gate, lease_seconds=3), farm.process()
-    async with farm.working(process, another):
+    async with farm.working(process):
         await gate.reached.wait()
         [before] = await farm.chunks(batch_id)
 
         async def is_renewed() -> bool:
             return (await farm.chunks(batch_id))[0].leased_until > before.leased_until
 
-        await until(is_renewed)
-        gate.open.set()
-        await farm.ended(batch_id)
+        async with farm.working(another):
+            await until(is_renewed)
+            gate.open.set()
+            await farm.ended(batch_id)
     assert len(process.asked) + len(another.asked) == 3
 
 

@@ -9,6 +9,7 @@ from app.batches.types import Capacity
 from app.engine.base import EngineDead
 from app.inference.admission import BoundedAdmission
 from app.inference.capacity import TRUSTED_SECONDS, SpareCapacity
+from app.inference.spare import QUIET_SECONDS
 from tests.app.inference.lines import Host
 from tests.app.inference.stubs import CARD, StubEngine
 from tests.app.inference.test_admission import Clock
@@ -50,8 +51,8 @@ def test_the_models_are_those_that_run(capacity):
     assert capacity.models == ("tiny",)
 
 
-def test_lines_are_those_that_run_without_the_reserve_and_some_that_are_rendered(capacity):
-    assert capacity.lines("tiny") == 28 + 3
+def test_lines_are_those_that_run_and_some_that_are_rendered(capacity):
+    assert capacity.lines("tiny") == 32 + 4
 
 
 def test_an_engine_of_one_place_has_lines_too():
@@ -61,9 +62,14 @@ def test_an_engine_of_one_place_has_lines_too():
 
 
 @pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (8, 7)])
-def test_one_slot_is_left_to_others(capacity, engine, slots, most):
-    engine.adapters = Host(slots)
+def test_one_slot_is_left_to_others_for_as_long_as_there_are_some(engine, clock, slots, most):
+    admission = BoundedAdmission([engine.card], queue=1, hosts={"tiny": Host(slots)}, clock=clock)
+    capacity = SpareCapacity({"tiny": engine}, admission, clock=clock)
     assert capacity.adapters("tiny") == most
+    clock.now += QUIET_SECONDS
+    assert capacity.adapters("tiny") == slots
+    with admission.enter("tiny", "on_demand", 1):
+        assert capacity.adapters("tiny") == most
 
 
 def test_without_slots_there_is_no_bound_but_that_of_lines(capacity):

@@ -22,6 +22,12 @@ from tests.app.inference.lines import (
 )
 
 
+@pytest.fixture(autouse=True)
+def never_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep lines to what is spare, as in the second after a request of others."""
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def lines() -> Lines:
     return Lines(make_admission())
@@ -200,14 +206,39 @@ async def test_only_so_many_lines_run_beside_others_as_their_share_allows():
     await lines.drain()
 
 
-async def test_a_while_after_the_last_of_the_others_lines_have_all_that_is_spare(monkeypatch):
+async def test_a_while_after_the_last_of_the_others_lines_have_the_whole_engine(monkeypatch):
     monkeypatch.setattr(spare, "QUIET_SECONDS", 0.05)
     lines = Lines(make_admission(batch_share=0.3))
     await lines.enter()
-    await lines.ask_all(10)
+    await lines.ask_all(12)
     await lines.leave()
     assert len(lines.inside()) == 3
-    await until(lambda: len(lines.inside()) == SPARE)
+    await until(lambda: len(lines.inside()) == CARD.max_running)
+    await lines.drain()
+
+
+async def test_the_first_of_the_others_finds_a_place_in_an_engine_full_of_lines(monkeypatch):
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 0.0)
+    lines = Lines(make_admission())
+    asked = await lines.ask_all(12)
+    assert lines.inside() == asked[:10]
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 3600.0)
+    await lines.enter()
+    assert lines.inside() == asked[:9]
+    await lines.end(asked[0], asked[1])
+    assert len(lines.inside()) == SPARE - 1
+    await lines.drain()
+
+
+async def test_lines_that_are_alone_have_every_slot_and_give_one_back(monkeypatch):
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 0.0)
+    lines = Lines(make_admission(Host()))
+    asked = [lines.ask(adapter=adapter) for adapter in "abc"]
+    await settle()
+    assert lines.inside() == asked
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 3600.0)
+    await lines.enter(adapter="d")
+    assert len(lines.inside()) == 2
     await lines.drain()
 
 

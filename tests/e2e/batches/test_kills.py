@@ -65,8 +65,9 @@ async def undisturbed(scene: Scene) -> Lengths:
     batch_id = await scene.farm.add(lines)
     lengths = Lengths()
     begun, last = 0.0, "validating"
-    async with scene.working({}):
+    async with scene.working({}) as (worker,):
         while last != "completed":
+            assert worker.is_alive
             status, token = await scene.watch.state(batch_id)
             now = time.perf_counter()
             if not begun:

@@ -231,7 +231,7 @@ async def _work(order: Order) -> None:
         lines = Lines(await stack.enter_async_context(http), events, order)
         endpoints: Endpoints = {CHAT: lines}
         ended = _ended()
-        open_batches(ground, endpoints, Capacity(), stack)
+        open_batches(ground, endpoints, Capacity(), asyncio.Event(), stack)
         events.tell("started", clock=time.time())
         await ended.wait()
 
