@@ -154,6 +154,15 @@ def body_too_large(limit_bytes: int) -> ApiError:
     return ApiError(413, message, code="request_too_large", headers=NO_RETRY)
 
 
+def quota_exceeded(quota_bytes: int, *, param: str) -> ApiError:
+    """413: the organisation keeps as many bytes of files as it may."""
+    message = (
+        f"Your organization's files would be more than its quota of {quota_bytes} bytes. Please "
+        "delete files that are no longer needed."
+    )
+    return ApiError(413, message, param=param, code="file_quota_exceeded", headers=NO_RETRY)
+
+
 def overloaded(message: str, *, retry_after_seconds: int = 1) -> ApiError:
     """503: nothing is wrong with the request; try again later."""
     headers = {"retry-after": str(retry_after_seconds)}

@@ -97,7 +97,11 @@ async def _open(
     batch_change = asyncio.Event()
     may_batch = partial(opened.limits.allows, tier="batch")
     batches = BatchesService(
-        database.sessions, settings.batches, may_batch, on_change=batch_change.set
+        database.sessions,
+        settings.batches,
+        may_batch,
+        quota_bytes=settings.files.quota_bytes,
+        on_change=batch_change.set,
     )
     state = _state(ground, files, batches, adapters, opened, stack)
     start_upkeep(ground, stack)

@@ -86,8 +86,8 @@ class ChunkRun:
     async def run(self) -> None:
         """Run until every line has a result, or until it is ended from outside.
 
-        A local disk that fails gives the chunk back as it was. **Raises:** what nobody expects; the
-        lease is then left to run out.
+        A local disk that fails gives the chunk back as it was. **Raises:** what nobody expects, and
+        StoreUnavailable where it holds up all others; the lease is then left to run out.
         """
         async with self._lease.block():
             try:
@@ -110,12 +110,13 @@ class ChunkRun:
             yield local
 
     async def _ask_lines(self, local: LocalParts) -> None:
+        if self.held.is_careful:
+            # Without patience: all others wait for it, and go on until its lease is over.
+            await self._one_by_one(await self._left(), local)
+            return
         left = await self._ports.patience.with_store(TASK, self._left)
         await self._require_engine()
-        if self.held.is_careful:
-            await self._one_by_one(left, local)
-        else:
-            await self._together(left, local)
+        await self._together(left, local)
 
     async def _left(self) -> Sequence[bytes]:
         """Read the lines that have no result. **Raises:** StoreUnavailable."""
@@ -141,6 +142,7 @@ class ChunkRun:
             saving.cancel()
 
     async def _one_by_one(self, left: Sequence[bytes], local: LocalParts) -> None:
+        await self._require_engine()
         await self._begin()
         for line in left:
             await self._require_engine()

@@ -14,6 +14,10 @@ from adapters_registry.threads import finish
 T = TypeVar("T")
 IsStopped = Callable[[], bool]
 
+WORK_BYTES = 64 << 10
+PAUSE_SECONDS = 100e-6
+"""Reading JSON holds the interpreter: every so many bytes, others get their turn."""
+
 
 async def in_thread(work: Callable[[IsStopped], T]) -> T:
     """Run work that blocks; a cancelled caller tells it so and waits until it has ended."""

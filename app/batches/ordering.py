@@ -13,14 +13,12 @@ from typing import BinaryIO
 
 from app.batches.input_file import WrittenLine, written_lines
 from app.batches.lines import LineRefused, parse_line, stored_line
+from app.batches.local_work import PAUSE_SECONDS, WORK_BYTES
 from app.batches.plan import Entry, StoredEntry, cut, entry_of
 from app.batches.types import BatchError, ChunkSpec, Line
 
 MAX_ERRORS = 100
 """Most errors that a client is told; what comes after them is not read."""
-WORK_BYTES = 64 << 10
-PAUSE_SECONDS = 100e-6
-"""Reading JSON holds the interpreter: every so many bytes, others get their turn."""
 
 
 @dataclass(frozen=True, slots=True)

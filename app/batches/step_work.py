@@ -37,7 +37,7 @@ class Validates(Protocol):
 class Finalizes(Protocol):
     """Finalises a batch, and tells whether the batch has ended by it."""
 
-    async def run(self, step: Step) -> bool: ...
+    async def run(self, step: Step, *, without_lost: bool = False) -> bool: ...
 
     async def tidy(self, step: Step) -> None: ...
 
@@ -131,7 +131,8 @@ class StepWork:
     async def _do(self, claimed: ClaimedStep) -> bool:
         step = claimed.step
         if claimed.status != "validating":
-            return await self._finalizer.run(step)
+            is_last = claimed.attempts >= LAST_ATTEMPT
+            return await self._finalizer.run(step, without_lost=is_last)
         if claimed.attempts > LAST_ATTEMPT:
             await self._refuse(step)
             return False

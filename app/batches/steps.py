@@ -57,10 +57,13 @@ class ResultFile(NamedTuple):
     sha256: str
 
 
+Ending = Literal["completed", "expired", "cancelled"]
+
+
 class Outcome(NamedTuple):
     """How a batch ended. A file without lines is None."""
 
-    status: Literal["completed", "expired", "cancelled"]
+    status: Ending
     completed: int
     failed: int
     output: ResultFile | None
@@ -72,10 +75,13 @@ async def claim(session: AsyncSession, token: str, *, lease_seconds: int) -> Cla
 
     First comes the organisation that has the fewest under way; among its steps one that was given
     back goes last, so that those that cannot be done now keep no others from it. One that finalises
-    fixes the results: chunks that are not done take no more from now on.
+    fixes the results: chunks that are not done take no more from now on. A batch whose window ends
+    before it is validated has none, and expires.
     """
     row = BatchRow
-    query = select(row.id, row.org_id, row.status, row.attempts).where(row.leased_until < NOW, _DUE)
+    is_over = row.expires_at <= NOW
+    columns = (row.id, row.org_id, row.status, row.attempts, is_over.label("is_over"))
+    query = select(*columns).where(row.leased_until < NOW, _DUE)
     query = query.order_by(_UNDER_WAY, row.attempts, row.leased_until, row.id).limit(1)
     found = (await session.execute(query.with_for_update(skip_locked=True))).one_or_none()
     if found is None or not await _is_due(session, found.id):
@@ -84,7 +90,7 @@ async def claim(session: AsyncSession, token: str, *, lease_seconds: int) -> Cla
     await session.execute(update(row).where(row.id == found.id).values(lease))
     step = Step(found.id, found.org_id, token)
     status = found.status
-    if status != "validating":
+    if status != "validating" or found.is_over:
         status = await _begin_finalising(session, step, status)
     return ClaimedStep(step, status, found.attempts + 1)
 
@@ -164,7 +170,7 @@ async def _is_due(session: AsyncSession, batch_id: str) -> bool:
 
 async def _begin_finalising(session: AsyncSession, step: Step, status: Status) -> Status:
     values: dict[str, Any] = {}
-    if status == "in_progress":
+    if status in ("validating", "in_progress"):
         status = "finalizing"
         values = {"status": status, "finalizing_at": NOW}
     # Given out once: whoever finalises again writes the same files.

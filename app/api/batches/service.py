@@ -28,8 +28,8 @@ from app.batches.repository import FoundBatch, NewBatch
 from app.batches.types import UNFINISHED
 from app.batches.window import window_seconds
 from app.db.tables import BatchRow
-from app.errors import NO_RETRY, ApiError, invalid_request, not_found
-from app.files.repository import find_file
+from app.errors import NO_RETRY, ApiError, invalid_request, not_found, quota_exceeded
+from app.files.repository import find_file, used_bytes
 from app.idempotency.claim import Claim
 from app.idempotency.creates import KeyedCreates
 from app.idempotency.request import CreateRequest
@@ -44,7 +44,8 @@ FILE_ID = re.compile(r"file_[0-9a-z]{26}")
 class BatchesService:
     """What may be done with batches.
 
-    `allows` tells whether a plan has them. `on_change` is called whenever there is new work to do.
+    `allows` tells whether a plan has them; who keeps `quota_bytes` of files has no room for their
+    results. `on_change` is called whenever there is new work to do.
     """
 
     def __init__(
@@ -53,9 +54,11 @@ class BatchesService:
         settings: BatchSettings,
         allows: Callable[[str | None], bool],
         *,
+        quota_bytes: int,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions = sessions
+        self._quota_bytes = quota_bytes
         self._creates = KeyedCreates(sessions)
         self._most_unfinished = settings.active_per_organization
         self._allows = allows
@@ -66,8 +69,8 @@ class BatchesService:
     ) -> BatchObject:
         """Make a batch of an uploaded file, once for an idempotency key.
 
-        **Raises:** ApiError 400 for a file of another purpose, 403, 404, 409, or 429 where the
-        organisation has too many batches that are not finished.
+        **Raises:** ApiError 400 for a file of another purpose, 403, 404, 409, 413 where the files'
+        quota is used up, or 429 where there are too many batches that are not finished.
         """
         if not self._allows(caller.plan):
             raise _not_in_plan()
@@ -136,6 +139,8 @@ class BatchesService:
         unfinished = await repository.admit_one(session, batch.org_id)
         if unfinished >= self._most_unfinished:
             raise _too_many(self._most_unfinished)
+        if await used_bytes(session, batch.org_id) >= self._quota_bytes:
+            raise quota_exceeded(self._quota_bytes, param="input_file_id")
         file = await find_file(session, batch.org_id, batch.input_file_id, lock=True)
         if file is None:
             raise not_found("file", batch.input_file_id)

@@ -22,7 +22,7 @@ from app.api.files.purposes import check_so_far, checked_purpose, wrong_purpose
 from app.api.files.schemas import PURPOSES, FileDeleted, FileObject
 from app.api.files.upload import HashedObject, Upload
 from app.db.tables import FileRow
-from app.errors import NO_RETRY, ApiError, invalid_request, not_found
+from app.errors import NO_RETRY, ApiError, invalid_request, not_found, quota_exceeded
 from app.files import repository
 from app.files.errors import FileInUse, QuotaExceeded
 from app.files.objects import object_key
@@ -134,7 +134,7 @@ class FilesService:
         async with self._sessions() as session:
             used = await repository.used_bytes(session, org_id)
         if used >= self._quota_bytes:
-            raise _quota_exceeded(self._quota_bytes)
+            raise quota_exceeded(self._quota_bytes, param="file")
 
     async def _keep(self, row: FileRow, upload: Upload, claim: Claim) -> FileObject:
         # Built before the commit: a row that failed to be written cannot be read any more.
@@ -148,7 +148,7 @@ class FilesService:
             # Also when cancelled, or when a commit was made but its answer was lost.
             await asyncio.shield(self._take_back(claim, org_id, created.id))
             if isinstance(error, QuotaExceeded):
-                raise _quota_exceeded(error.quota_bytes) from error
+                raise quota_exceeded(error.quota_bytes, param="file") from error
             raise
         return created
 
@@ -243,14 +243,6 @@ def _memory_of(headers: Mapping[str, str]) -> int:
     """Return how many bytes an upload of this claimed length may hold at a time."""
     claimed = headers.get("content-length", "")[:20]
     return max(1, min(int(claimed), UPLOAD_BYTES)) if claimed.isdecimal() else UPLOAD_BYTES
-
-
-def _quota_exceeded(quota_bytes: int) -> ApiError:
-    message = (
-        f"Your organization's files would be more than its quota of {quota_bytes} bytes. Please "
-        "delete files that are no longer needed."
-    )
-    return ApiError(413, message, param="file", code="file_quota_exceeded", headers=NO_RETRY)
 
 
 def _in_use(file_id: str, batch_id: str) -> ApiError:

@@ -3,12 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from app.batches import steps
+from app.batches.objects import input_key
 from app.inference.context import RequestContext
 from tests.app.batches.farm import Farm, lines, until
 from tests.app.batches.processes import FixedCapacity, answer_all
@@ -66,3 +68,17 @@ async def test_a_step_that_was_given_back_goes_behind_those_that_were_not_tried(
             assert found.step.batch_id == batch_id
             await steps.release(session, found.step)
     assert await claimed(farm) == untried
+
+
+async def test_a_chunk_that_is_to_run_alone_and_cannot_be_read_lets_others_go_on(
+    farm: Farm, tmp_path: Path
+) -> None:
+    unreadable, other = await farm.add(lines(3)), await farm.add(lines(3))
+    await farm.planned(unreadable)
+    await farm.change_chunks(unreadable, attempts=2)
+    (tmp_path / "nothing").touch()
+    await farm.store.put(input_key(unreadable), tmp_path / "nothing")
+    await farm.work_off(other)
+    await farm.check(other, lines(3))
+    [chunk] = await farm.chunks(unreadable)
+    assert (chunk.state, chunk.attempts) == ("running", 2)

@@ -149,4 +149,4 @@ async def test_an_engine_that_stays_dead_blames_no_line(farm: Farm) -> None:
         await asyncio.sleep(0.1)  # time for more, if there were any
         [chunk] = await farm.chunks(batch_id)
         assert (chunk.state, chunk.attempts, chunk.failed) == ("queued", 1, 0)
-        assert process.observed.chunks == 1
+        assert len(process.asked) <= 3

@@ -155,7 +155,9 @@ def _app(world: World) -> ASGIApp:
     )
     state = {
         "adapters": adapters,
-        "batches": BatchesService(sessions, BatchSettings(), allows=lambda _: True),
+        "batches": BatchesService(
+            sessions, BatchSettings(), allows=lambda _: True, quota_bytes=1 << 30
+        ),
         "files": files,
         "models": ModelsService({BASE: world.engine}, {}, adapters, started_at=1),
         "body_limit_bytes": 1 << 16,

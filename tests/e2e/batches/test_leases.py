@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import time
 from dataclasses import replace
@@ -29,6 +28,8 @@ OVER_SECONDS = 2.5
 STEADY_LEASE_SECONDS = 2
 STEADY_SECONDS = 5.5
 """So long nothing may happen to chunks with such leases."""
+TAKEN_SECONDS = 30.0
+"""Long after a lease is over, and short beside a wrong clock."""
 SLACK_SECONDS = 120.0
 
 
@@ -165,29 +166,44 @@ async def test_a_stopped_worker_keeps_what_nobody_has_taken(scene: Scene, gate: 
 async def test_a_worker_with_a_wrong_clock_steals_no_lease_and_holds_none_for_ever(
     scene: Scene, gate: Path, hours: int
 ) -> None:
-    lines = chat_lines(LINES)
+    lines = chat_lines(FEW_LINES)
     batch_id = await scene.farm.add(lines)
-    ahead = 3600.0 * hours
-    settings = {**scene.order.settings, "lease_seconds": STEADY_LEASE_SECONDS}
+    settings = {"lease_seconds": STEADY_LEASE_SECONDS, "chunk_lines": FEW_LINES // 3}
+    settings = {**scene.order.settings, **settings}
     scene = replace(scene, order=replace(scene.order, gate=gate, settings=settings))
+    ahead = 3600.0 * hours
     async with scene.working({}) as (right,):
-        await until(lambda: _holds(scene, batch_id, set()))
-        mine = await holding(scene, batch_id)
+        await until(lambda: _holds_all(scene, batch_id, {}))
+        first = await holding(scene, batch_id)
         async with scene.working({"clock_ahead_seconds": ahead}) as (wrong,):
-            await until(lambda: _holds(scene, batch_id, set(mine.values())))
-            both = await holding(scene, batch_id)
-            await asyncio.sleep(STEADY_SECONDS)
-            assert await holding(scene, batch_id) == both
+            await _stays(scene, batch_id, first)
             (started,) = wrong.events("started")
             assert abs(started["clock"] - time.time() - ahead) < SLACK_SECONDS
-            os.kill(wrong.pid, signal.SIGKILL)
-            await wrong.ended()
-        lift(gate)
-        await scene.ended(batch_id, seconds=30)
-        assert right.events("lease lost") == []
+            await right.kill()
+            await until(lambda: _holds_all(scene, batch_id, first), seconds=TAKEN_SECONDS)
+            second = await holding(scene, batch_id)
+            async with scene.working({}) as (other,):
+                await _stays(scene, batch_id, second)
+                await wrong.kill()
+                await until(lambda: _holds_all(scene, batch_id, second), seconds=TAKEN_SECONDS)
+                lift(gate)
+                await scene.ended(batch_id)
+                assert other.events("lease lost") == []
 
     await scene.require_all_answered(batch_id, lines)
     assert scene.repeated() == 0
+
+
+async def _stays(scene: Scene, batch_id: str, held: dict[int, str | None]) -> None:
+    """Require that nobody else gets these chunks for longer than a lease."""
+    await asyncio.sleep(STEADY_SECONDS)
+    assert await holding(scene, batch_id) == held
+
+
+async def _holds_all(scene: Scene, batch_id: str, before: dict[int, str | None]) -> bool:
+    """Tell whether every chunk is held, and none as it was before."""
+    now = await holding(scene, batch_id)
+    return len(now) == 3 and not now.items() & before.items()
 
 
 async def _holds(scene: Scene, batch_id: str, others: set[str | None]) -> bool:

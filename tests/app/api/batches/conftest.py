@@ -22,6 +22,7 @@ from tests.app.batches.rows import add_file
 from tests.fixtures.databases import add_organization
 
 MOST_UNFINISHED = 5
+QUOTA = 1 << 30
 POOR = "poor"
 """A plan without batches."""
 
@@ -29,7 +30,7 @@ POOR = "poor"
 @pytest.fixture
 def batches(database: Database) -> BatchesService:
     settings = BatchSettings(active_per_organization=MOST_UNFINISHED)
-    return BatchesService(database.sessions, settings, lambda plan: plan != POOR)
+    return BatchesService(database.sessions, settings, lambda plan: plan != POOR, quota_bytes=QUOTA)
 
 
 @pytest.fixture

@@ -5,11 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from app.batches.lines import CHAT
 from app.db.engine import Database
+from app.db.tables import FileRow
 from tests.app.api.batches.calls import error_of, made, post
-from tests.app.api.batches.conftest import MOST_UNFINISHED
+from tests.app.api.batches.conftest import MOST_UNFINISHED, QUOTA
 from tests.app.batches.rows import add_file, set_batch
 
 KEY = {"Idempotency-Key": "nightly-1"}
@@ -27,6 +29,15 @@ class TestTooMany:
         assert {error_of(answer) for answer in refused} == {(429, "too_many_active_batches", None)}
         assert {answer.headers["x-should-retry"] for answer in refused} == {"false"}
         assert len((await http.get("/batches")).json()["data"]) == MOST_UNFINISHED
+
+    async def test_who_keeps_all_the_files_there_may_be_has_no_room_for_results(
+        self, http: httpx.AsyncClient, database: Database, file: str
+    ) -> None:
+        async with database.sessions.begin() as session:
+            await session.execute(update(FileRow).values(bytes=QUOTA))
+        answer = await post(http, file)
+        assert error_of(answer) == (413, "file_quota_exceeded", "input_file_id")
+        assert (await http.get("/batches")).json()["data"] == []
 
     async def test_one_that_has_ended_makes_room(
         self, http: httpx.AsyncClient, database: Database, file: str

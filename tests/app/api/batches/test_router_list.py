@@ -14,7 +14,9 @@ from tests.app.api.batches.calls import error_of, made
 
 @pytest.fixture
 def batches(database: Database) -> BatchesService:
-    return BatchesService(database.sessions, BatchSettings(), lambda plan: True)
+    return BatchesService(
+        database.sessions, BatchSettings(), lambda plan: True, quota_bytes=1 << 30
+    )
 
 
 @pytest.fixture
