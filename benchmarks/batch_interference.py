@@ -29,6 +29,7 @@ COLUMNS = (
     "ITL ratio",
     "batch lines/s, alone → with talk",
     "rate ratio",
+    "talk, share of tokens",
     "refused",
 )
 ORGANISATION = "benchmarks"
@@ -72,10 +73,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One turn of all phases; rates are answered lines a second."""
+    """One turn of all phases; rates are answered lines a second, and answers of the talk."""
 
     alone: float
     together: float
+    talked: float
     quiet: Waits
     busy: Waits
 
@@ -119,8 +121,14 @@ def cells(turns: Sequence[Turn]) -> list[str]:
         str(_ratio(between, 0.99)),
         f"{figure(spread(alone).median)} → {figure(spread(together).median)}",
         str(ratios(together, alone)),
+        f"{spread([_talk_share(turn) for turn in turns]).median:.0%}",
         str(sum(each.refusals for each in [*quiet, *busy])),
     ]
+
+
+def _talk_share(turn: Turn) -> float:
+    talk, batch = turn.talked * TALK_TOKENS, turn.together * LINE_TOKENS
+    return talk / (talk + batch)
 
 
 Pairs = Sequence[tuple[Sequence[float], Sequence[float]]]
@@ -155,12 +163,12 @@ def _turn(scale: Scale, stage: Stage, room: Path, clients: int, turn: int) -> Tu
     alone = (_finished(stage) - before) / (time.perf_counter() - begun)
     before, begun = _finished(stage), time.perf_counter()
     busy = talk(what, scale.seconds, seed)
-    lines = _finished(stage) - before - busy.answers
-    together = lines / (time.perf_counter() - begun)
+    lines, took = _finished(stage) - before - busy.answers, time.perf_counter() - begun
     if stage.client.retrieve(batch)["status"] != "in_progress":
         raise NoFlow("the batch ended while it was measured: give it more lines")
     stage.client.cancel(batch)
-    return Turn(alone, together, talk(what, scale.seconds, seed + 50), busy)
+    quiet = talk(what, scale.seconds, seed + 50)
+    return Turn(alone, lines / took, busy.answers / took, quiet, busy)
 
 
 def _wait_until_flowing(stage: Stage, batch: str) -> None:

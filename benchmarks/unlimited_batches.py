@@ -17,10 +17,10 @@ PLENTY = 8
 class BoundlessUse(adapter_use.AdapterUse):
     """Adapters of which lines may take every slot and every place."""
 
-    def lacks_share(self, adapter: Hashable) -> bool:
+    def lacks_share(self, adapter: Hashable, *, is_alone: bool) -> bool:
         return False
 
-    def lacks_room(self, adapter: Hashable) -> bool:
+    def lacks_room(self, adapter: Hashable, *, is_alone: bool) -> bool:
         return False
 
     def lacks_seats(self, adapter: Hashable, staying: int) -> int:
@@ -37,6 +37,14 @@ def boundless_gate(card: ModelCard, queue: float, reserve: float) -> gate.Gate:
     return gate.Gate(plenty, dict.fromkeys(made.most, plenty))
 
 
+def take_limits_away() -> None:
+    """Have admission made with these. **Raises:** LookupError where it is made of other parts."""
+    parts = {"make_gate": boundless_gate, "AdapterUse": BoundlessUse}
+    if missing := parts.keys() - vars(admission).keys():
+        raise LookupError(f"app.inference.admission has no {', '.join(sorted(missing))}")
+    vars(admission).update(parts)
+
+
 if __name__ == "__main__":
-    vars(admission).update(make_gate=boundless_gate, AdapterUse=BoundlessUse)
+    take_limits_away()
     main(["serve"])

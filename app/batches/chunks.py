@@ -26,12 +26,14 @@ class Opening(NamedTuple):
     """What a process has room for: chunks of one model.
 
     None of `adapters` is any adapter; chunks of the base model always fit. `not_of` are
-    organisations whose chunks do not.
+    organisations whose chunks do not. `held` are the tokens of chunks that are at work here: they
+    are not abandoned, even if their leases could not be renewed in time.
     """
 
     model: str
     adapters: Collection[str] | None = None
     not_of: Collection[str] = ()
+    held: Collection[str] = ()
 
 
 class Progress(NamedTuple):
@@ -191,7 +193,8 @@ def _held(row: Row, candidate: _Candidate, token: str, *, is_careful: bool) -> H
 
 
 def _is_free(opening: Opening) -> ColumnElement[bool]:
-    is_abandoned = and_(Row.state == "running", Row.leased_until < NOW)
+    is_over = and_(Row.leased_until < NOW, Row.token.not_in(opening.held))
+    is_abandoned = and_(Row.state == "running", is_over)
     return and_(Row.model == opening.model, or_(Row.state == "queued", is_abandoned))
 
 

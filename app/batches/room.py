@@ -37,4 +37,5 @@ def opening(model: str, runs: Collection[ChunkRun], capacity: Capacity) -> Openi
             return None
     adapters = {run.held.adapter for run in here} - {""}
     is_full = model != "" and len(adapters) >= max(1, capacity.adapters(model))
-    return Opening(model, adapters if is_full else None, not_of)
+    held = {run.held.token for run in here}
+    return Opening(model, adapters if is_full else None, not_of, held)

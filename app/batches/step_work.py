@@ -76,7 +76,9 @@ class StepWork:
         """Take what there is to do, as much as is done at once."""
         while len(self._held) < STEPS_AT_ONCE and not self._is_closing:
             async with self._sessions.begin() as session:
-                claimed = await steps.claim(session, uuid4().hex, lease_seconds=self._lease_seconds)
+                claimed = await steps.claim(
+                    session, uuid4().hex, lease_seconds=self._lease_seconds, held=self.tokens
+                )
             if claimed is None:
                 return
             task = asyncio.create_task(self._run(claimed), name=TASK)

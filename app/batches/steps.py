@@ -6,7 +6,7 @@ Every function works in its caller's transaction.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
@@ -70,8 +70,10 @@ class Outcome(NamedTuple):
     error: ResultFile | None
 
 
-async def claim(session: AsyncSession, token: str, *, lease_seconds: int) -> ClaimedStep | None:
-    """Take a step that nobody holds, if there is one.
+async def claim(
+    session: AsyncSession, token: str, *, lease_seconds: int, held: Collection[str] = ()
+) -> ClaimedStep | None:
+    """Take a step that nobody holds, if there is one; those of the tokens `held` are at work here.
 
     First comes the organisation that has the fewest under way; among its steps one that was given
     back goes last, so that those that cannot be done now keep no others from it. One that finalises
@@ -81,7 +83,8 @@ async def claim(session: AsyncSession, token: str, *, lease_seconds: int) -> Cla
     row = BatchRow
     is_over = row.expires_at <= NOW
     columns = (row.id, row.org_id, row.status, row.attempts, is_over.label("is_over"))
-    query = select(*columns).where(row.leased_until < NOW, _DUE)
+    is_here = and_(row.token.is_not(None), row.token.in_(held))
+    query = select(*columns).where(row.leased_until < NOW, ~is_here, _DUE)
     query = query.order_by(_UNDER_WAY, row.attempts, row.leased_until, row.id).limit(1)
     found = (await session.execute(query.with_for_update(skip_locked=True))).one_or_none()
     if found is None or not await _is_due(session, found.id):

@@ -125,8 +125,8 @@ class BoundedAdmission:
         self._lanes[model].has_turn(adapter)
 
     def spare_places(self, model: str) -> int:
-        """Return how many batch lines of a model run at once where nobody else asks it."""
-        return self._gates[model].at_once.requests
+        """Return how many batch lines of a model are in the engine where nobody else asks it."""
+        return self._lanes[model].most_alone.requests
 
     def spare_adapters(self, model: str) -> float:
         """Return how many adapters of a model batch lines may ask at once now."""

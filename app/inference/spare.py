@@ -31,6 +31,10 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 REMEMBERED_AGES = 4096
 
+IN_ENGINE_QUEUE = 8
+"""Alone, one more line for so many that run waits in the engine itself: no step is short of one."""
+LEAST_IN_ENGINE_QUEUE = 2
+
 OVERTAKING = 4
 """So many times what may run can pass a line whose adapter waits for another's lines to end."""
 
@@ -78,6 +82,12 @@ def _loss(lines: Sequence[Place]) -> tuple[int, int]:
     return len(lines), -lines[0].age
 
 
+def in_and_before(at_once: Amount) -> Amount:
+    """Return what an engine of lines alone is given: what runs at once, and the next few."""
+    queue = max(LEAST_IN_ENGINE_QUEUE, at_once.requests // IN_ENGINE_QUEUE)
+    return at_once.plus(Amount(queue, 0))
+
+
 class SpareLane:
     """The batch lines of one gate. `share` is what they may have of it beside other requests.
 
@@ -93,6 +103,7 @@ class SpareLane:
         self._spare = gate.most["batch"]
         beside = max(1, min(self._spare.requests, ceil(gate.at_once.requests * share)))
         self._beside = beside
+        self.most_alone = in_and_before(gate.at_once)
         self._waiting: list[Place] = []  # oldest first, as those that run
         self._running: list[Place] = []
         self._leaving = Amount(0, 0)
@@ -208,7 +219,7 @@ class SpareLane:
 
     def _lacks(self, place: Place, *, is_alone: bool) -> Reason | None:
         """Return why a line may not come in; alone, a prompt of any length may."""
-        inside, most = self._gate.inside, self._gate.at_once
+        inside, most = self._gate.inside, self.most_alone
         if not is_alone:
             most = self._spare
             if self._gate.requests["batch"] >= self._beside:

@@ -15,9 +15,7 @@ from tests.e2e.batches.conftest import OpenScene
 from tests.e2e.batches.scene import Scene, chat_lines
 from tests.e2e.batches.waiting import until
 from tests.e2e.batches.workers import WorkerProcess
-from tests.e2e.openmetrics import Reading, read
 from tests.fixtures.databases import Dialect
-from tests.fixtures.server import TINY, Server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -168,31 +166,11 @@ async def kill_in_batches(
     assert all(total[step] for step in STEPS)
 
 
-def tokens(before: Reading, after: Reading) -> dict[str, float]:
-    """Return the tokens that the service and vLLM have counted in the meantime."""
-
-    def since(name: str, **labels: str) -> float:
-        return after.total(name, **labels) - before.total(name, **labels)
-
-    return {
-        "prompt": since("lora_api_tokens_total", model=TINY, kind="prompt"),
-        "completion": since("lora_api_tokens_total", model=TINY, kind="completion"),
-        "vllm prompt": since("vllm:prompt_tokens_total", model_name=TINY),
-        "vllm completion": since("vllm:generation_tokens_total", model_name=TINY),
-    }
-
-
 async def test_workers_killed_at_any_moment_lose_nothing(
-    new_scene: OpenScene, dialect: Dialect, answering: Server
+    new_scene: OpenScene, dialect: Dialect
 ) -> None:
-    before = await asyncio.to_thread(read, answering)
     seed = random.randrange(1 << 32)
     await kill_in_batches(new_scene, dialect, at_once=3, kills=50, seed=seed)
-    after = await asyncio.to_thread(read, answering)
-
-    counted = tokens(before, after)
-    print(counted)
-    assert counted["prompt"] == counted["vllm prompt"] > 0
 
 
 @pytest.mark.soak

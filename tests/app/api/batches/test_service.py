@@ -13,6 +13,7 @@ from app.batches.lines import CHAT
 from app.db.engine import Database
 from app.files.repository import find_file
 from app.settings import BatchSettings
+from tests.app.api.batches.conftest import QUOTA
 from tests.app.batches.rows import add_file
 from tests.app.idempotency.faults import cancel_at, cancel_in_statement, dead_from
 
@@ -21,7 +22,7 @@ class Replica(BatchesService):
     """The batches service of one process, with one file to make batches of."""
 
     def __init__(self, database: Database, org_id: str, file: str) -> None:
-        super().__init__(database.sessions, BatchSettings(), lambda plan: True)
+        super().__init__(database.sessions, BatchSettings(), lambda plan: True, quota_bytes=QUOTA)
         self.database, self.org_id, self.file = database, org_id, file
 
     async def make(self, key: str | None) -> BatchObject:
