@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+from app.batches import leases
 from app.batches.finalizer import Finalizer
 from app.batches.stats import STATS_SECONDS, QueueWatch
 from app.batches.types import Capacity, Endpoints
@@ -12,7 +13,7 @@ from app.ground import Ground
 from app.periodic import PeriodicTasks
 
 
-def open_batches(
+async def open_batches(
     ground: Ground,
     endpoints: Endpoints,
     capacity: Capacity,
@@ -28,6 +29,10 @@ def open_batches(
     settings = ground.settings.batches
     if not settings.enabled:
         return
+    if ground.settings.database.url is None:
+        # The data directory is this process's alone: what holds leases in it is dead.
+        async with ground.database.sessions.begin() as session:
+            await leases.end_all(session)
     sessions, store, work_dir = ground.database.sessions, ground.store, ground.work_dir
     served = frozenset(spec.id for spec in ground.catalog.models)
     ports = WorkerPorts(

@@ -113,7 +113,7 @@ async def _open(
         responses=state["responses"],
         transcriptions=state["transcriptions"],
     )
-    open_batches(ground, endpoints, opened.capacity, batch_change, stack)
+    await open_batches(ground, endpoints, opened.capacity, batch_change, stack)
     return state
 
 

@@ -45,3 +45,9 @@ async def renew(session: AsyncSession, holdings: Holdings, *, lease_seconds: int
     if holdings.steps:
         kept.steps.update(await session.scalars(steps.values(until).returning(batch.token)))
     return kept
+
+
+async def end_all(session: AsyncSession) -> None:
+    """Let every lease be over, where no other process can be there that holds one."""
+    await session.execute(update(BatchChunkRow).values(leased_until=0))
+    await session.execute(update(BatchRow).values(leased_until=0))

@@ -48,3 +48,13 @@ async def test_a_step_is_kept(farm: Farm) -> None:
 
 async def test_holding_nothing_asks_nothing(farm: Farm) -> None:
     assert await renew(farm, Holdings([], [], [])) == Kept(set(), set(), set())
+
+
+async def test_a_process_that_is_alone_goes_on_where_a_dead_one_stopped(farm: Farm) -> None:
+    batch_id = await held_batch(farm)
+    await farm.change(batch_id, token="dead", leased_until=1 << 40)
+    await farm.change_chunks(batch_id, leased_until=1 << 40)
+    async with farm.database.sessions.begin() as session:
+        await leases.end_all(session)
+    await farm.work_off(batch_id)
+    assert (await farm.row(batch_id)).status == "completed"

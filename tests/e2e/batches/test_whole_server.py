@@ -79,10 +79,7 @@ def kill_whole(server: Server) -> None:
 def test_a_batch_outlives_its_server_and_engine(tmp_path: Path, tiny_llama_directory: Path) -> None:
     model = tiny_model(tiny_llama_directory)
     lines = chat_lines(LINES, max_tokens=40)
-    settings = {
-        "LORA_API_BATCHES__CHECKPOINT_SECONDS": "1",
-        "LORA_API_BATCHES__LEASE_SECONDS": "10",
-    }
+    settings = {"LORA_API_BATCHES__CHECKPOINT_SECONDS": "1"}
     with running_server([model], tmp_path, **settings) as first:
         customer = Customer(first.key("batches"))
         batch_id = customer.create(first, lines)

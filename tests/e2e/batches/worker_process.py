@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import httpx
 import structlog
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.directory import DirectoryStore
@@ -35,7 +36,7 @@ from app.errors import ApiError
 from app.ground import Ground
 from app.inference.context import RequestContext
 from app.observability.metrics import Metrics
-from app.settings import Settings
+from app.settings import DatabaseSettings, Settings
 from tests.e2e.batches.waiting import until
 from tests.fixtures.server import TINY
 
@@ -231,7 +232,7 @@ async def _work(order: Order) -> None:
         lines = Lines(await stack.enter_async_context(http), events, order)
         endpoints: Endpoints = {CHAT: lines}
         ended = _ended()
-        open_batches(ground, endpoints, Capacity(), asyncio.Event(), stack)
+        await open_batches(ground, endpoints, Capacity(), asyncio.Event(), stack)
         events.tell("started", clock=time.time())
         await ended.wait()
 
@@ -251,8 +252,10 @@ def _ground(order: Order, events: Events, stack: AsyncExitStack) -> Ground:
     catalog = Catalog.model_validate({"models": [{**model, "context_window": 1}]})
     work_dir = order.room / f"work-{os.getpid()}"
     work_dir.mkdir()
+    # Named, and so shared with other processes.
+    shared = DatabaseSettings(url=SecretStr(order.database_url))
     return Ground(
-        settings=settings.model_copy(update={"batches": options}),
+        settings=settings.model_copy(update={"batches": options, "database": shared}),
         catalog=catalog,
         metrics=ToldMetrics(events),
         pepper=b"",
