@@ -18,6 +18,7 @@ CreateBody = Annotated[CreateBatchRequest, json_body(CreateBatchRequest)]
 Cursor = Annotated[str | None, Query(json_schema_extra={"pattern": f"^{ID.pattern}$"})]
 Limit = Annotated[int | None, Query(ge=1, le=MAX_PAGE)]
 Ids = Annotated[list[str] | None, Query(json_schema_extra={"maxItems": MAX_IDS})]
+IdsInBrackets = Annotated[list[str] | None, Query(alias="id[]", include_in_schema=False)]
 
 
 @router.post("", operation_id="createBatch")
@@ -41,15 +42,16 @@ async def list_batches(
     cursor: Cursor = None,
     limit: Limit = None,
     id: Ids = None,
+    id_in_brackets: IdsInBrackets = None,
 ) -> BatchList:
     """List the organisation's batches, newest first, or those of some ids.
 
     `cursor` and `after` are the same; a page has 20 batches, or as many as there are ids. The groq
-    SDK writes a list as one value with commas, others repeat the parameter.
+    SDK writes a list as one value with commas, the openai SDK as `id[]`, others repeat `id`.
     """
     if after is not None and cursor is not None:
         raise invalid_request("only one of `after` and `cursor` may be given", param="cursor")
-    ids = [one for value in id or () for one in value.split(",")]
+    ids = [one for value in id or id_in_brackets or () for one in value.split(",")]
     return await batches.list(caller.org_id, limit=limit, after=after or cursor, ids=ids)
 
 

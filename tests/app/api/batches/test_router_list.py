@@ -70,6 +70,14 @@ async def test_those_of_some_ids_are_all_on_one_page(
     assert page["has_more"] is True
 
 
+async def test_ids_are_understood_as_each_sdk_writes_them(
+    http: httpx.AsyncClient, ids: list[str]
+) -> None:
+    for params in ({"id": ",".join(ids[:3])}, {"id[]": ids[:3]}):
+        page = (await http.get("/batches", params=params)).json()
+        assert [batch["id"] for batch in page["data"]] == ids[:3]
+
+
 async def test_ids_that_are_none_find_none(http: httpx.AsyncClient, ids: list[str]) -> None:
     assert (await http.get("/batches", params={"id": ["", "x"]})).json()["data"] == []
 
