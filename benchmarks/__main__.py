@@ -62,8 +62,11 @@ def batch_interference(
     talkers = tuple(_numbers(clients))
     limiting = interference.Limiting(is_on=limits, batch_share=batch_share)
     scale = interference.Scale(model, talkers, seconds, pairs, running, adapters, limiting)
-    kind = "-adapters" if adapters else ""
-    report = _report(f"batch_interference-{model}{kind}{'' if limits else '-unlimited'}")
+    kinds = {"adapters": adapters, "unlimited": not limits, f"share-{batch_share}": batch_share < 1}
+    name = "-".join(
+        ["batch_interference", model, *(kind for kind, holds in kinds.items() if holds)]
+    )
+    report = _report(name)
     with _room() as room:
         interference.measure(scale, Path(room), report)
     _tell(report)

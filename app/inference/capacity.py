@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from app.engine.base import Engine, EngineError
 from app.inference.admission import BoundedAdmission
 
-RENDERED_AHEAD = 8
-"""One more line for so many that run: it is rendered, and waits, while they do."""
+RENDERED_AHEAD = 1
+"""One more line for so many that run: it is rendered, and waits, while they do. Lines of one length
+end in the same step, and the engine is nearly empty until as many others have been rendered."""
 LEAST_AHEAD = 2
 
 TRUSTED_SECONDS = 2.0

@@ -66,9 +66,9 @@ async def get_file_content(
     file_id: str,
     caller: CallerDep,
     files: FilesServiceDep,
-    range: Annotated[str | None, Header(description="One range of bytes, `bytes=0-99`.")] = None,
+    range: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> StreamingResponse:
-    """Download the bytes of one file, or a range of them."""
+    """Download the bytes of one file, or those that a `Range: bytes=0-99` header asks for."""
     content = await files.content(caller.org_id, file_id, range)
     return StreamingResponse(
         content.chunks,
