@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -43,7 +44,8 @@ class Report:
 
     def markdown(self) -> str:
         """Write all tables, what the run was made with, and the notes."""
-        head = f"## {self.name}\n\n`{self.command}` on {machine()['processor']}"
+        made = machine()
+        head = f"## {self.name}\n\n`{self.command}` on {made['processor']}, code of {made['code']}"
         notes = [f"- {note}" for note in self.notes]
         return "\n\n".join([head, *(table.markdown() for table in self.tables), *notes]) + "\n"
 
@@ -72,13 +74,21 @@ def brief(value: Any) -> Any:
 
 
 def machine() -> dict[str, Any]:
-    """Say on what it was measured."""
+    """Say on what it was measured, and what: figures without their code mislead."""
     return {
+        "code": _code(),
         "processor": f"{os.cpu_count()} x {_processor()}",
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30)),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _code() -> str:
+    """Return the commit, marked where the files differ from it."""
+    command = ("git", "describe", "--always", "--dirty", "--abbrev=10")
+    done = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no commit"
 
 
 def _processor() -> str:

@@ -105,26 +105,27 @@ class Finalizer:
         names, lost = [part for chunk in found.chunks for part in chunk.parts], 0
         for start in range(0, len(names), PARTS_AT_ONCE):
             paths = [directory / name for name in names[start : start + PARTS_AT_ONCE]]
-            await self._get_parts(step, paths)
-            had = [path for path in paths if path.exists()]
-            await in_thread(partial(_take_in, gathered, had))
-            lost += len(paths) - len(had)
+            lost += await self._take_parts(step, paths, gathered)
         return lost
 
-    async def _get_parts(self, step: Step, paths: Sequence[Path]) -> None:
+    async def _take_parts(self, step: Step, paths: Sequence[Path], gathered: Gathered) -> int:
         try:
             async with asyncio.TaskGroup() as group:
-                for path in paths:
-                    group.create_task(self._get_part(step, path))
+                copies = [group.create_task(self._copied(step, path)) for path in paths]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
+        had = [path for path, copy in zip(paths, copies, strict=True) if copy.result()]
+        await in_thread(lambda _: gathered.add_parts(had))
+        return len(paths) - len(had)
 
-    async def _get_part(self, step: Step, path: Path) -> None:
-        """Copy a part to local disk, if it can be had at all."""
+    async def _copied(self, step: Step, path: Path) -> bool:
+        """Copy a part to local disk; tell whether it can be had at all."""
         try:
             await self._store.get(part_key(step.batch_id, path.name), path)
         except (ObjectNotFound, ObjectCorrupt) as error:
             log.error("results of a batch are lost", batch_id=step.batch_id, exc_info=error)
+            return False
+        return True
 
     async def _add_missing(
         self, step: Step, found: Finalising, gathered: Gathered, directory: Path
@@ -154,10 +155,6 @@ def _ending(found: Finalising) -> Ending:
         return "cancelled"
     is_done = bool(found.chunks) and all(chunk.finished == chunk.lines for chunk in found.chunks)
     return "completed" if is_done else "expired"
-
-
-def _take_in(gathered: Gathered, paths: Sequence[Path], _is_stopped: IsStopped) -> None:
-    gathered.add_parts(paths)
 
 
 def add_unfinished(

@@ -97,12 +97,15 @@ class Gate:
         """All but the lines of batches."""
         return self.inside.less(Amount(self.requests["batch"], self.tokens["batch"]))
 
-    def lacks(self, tier: Tier, tokens: int) -> Reason | None:
-        """Return why a request may not come in; alone, a prompt of any length may."""
+    def lacks(self, tier: Tier, tokens: int, most: Amount | None = None) -> Reason | None:
+        """Return why a request may not come in; alone, a prompt of any length may.
+
+        `most` stands in for the tier's own bound.
+        """
         before = self.inside if tier == "batch" else self.others
         if before.requests == 0:
             return None
-        return before.plus(Amount(1, tokens)).exceeded(self.most[tier])
+        return before.plus(Amount(1, tokens)).exceeded(most or self.most[tier])
 
     def is_busy(self) -> bool:
         """Tell whether all runs that can."""

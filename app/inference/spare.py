@@ -101,8 +101,7 @@ class SpareLane:
         self._adapters = adapters
         self._clock = clock
         self._spare = gate.most["batch"]
-        beside = max(1, min(self._spare.requests, ceil(gate.at_once.requests * share)))
-        self._beside = beside
+        self._beside = max(1, min(self._spare.requests, ceil(gate.at_once.requests * share)))
         self.most_alone = in_and_before(gate.at_once)
         self._waiting: list[Place] = []  # oldest first, as those that run
         self._running: list[Place] = []
@@ -218,15 +217,11 @@ class SpareLane:
         return is_held_back or self._adapters.lacks_room(adapter, is_alone=is_alone)
 
     def _lacks(self, place: Place, *, is_alone: bool) -> Reason | None:
-        """Return why a line may not come in; alone, a prompt of any length may."""
-        inside, most = self._gate.inside, self.most_alone
-        if not is_alone:
-            most = self._spare
-            if self._gate.requests["batch"] >= self._beside:
-                return "requests"
-        if inside.requests == 0:
-            return None
-        return inside.plus(place.amount).exceeded(most)
+        """Return why a line may not come in."""
+        if not is_alone and self._gate.requests["batch"] >= self._beside:
+            return "requests"
+        most = self.most_alone if is_alone else None
+        return self._gate.lacks("batch", place.line.tokens, most)
 
     def _is_alone_now(self) -> bool:
         """Tell whether they are alone; if they will be soon, see to it that it is asked again."""
