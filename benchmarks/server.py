@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import yaml
 
 from app.catalog import ModelSpec
 from benchmarks.models import document
+from deploy.quickstart.ports import free_port
 
 LORA_API = str(Path(sys.executable).with_name("lora-api"))
 SERVE = (LORA_API, "serve")
@@ -67,7 +67,7 @@ def running(
     room.mkdir(parents=True, exist_ok=True)
     catalog = room / "catalog.yaml"
     catalog.write_text(yaml.safe_dump({"models": [document(spec) for spec in specs]}))
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "LORA_API_CATALOG": str(catalog),
@@ -113,9 +113,3 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

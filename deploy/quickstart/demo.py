@@ -17,10 +17,11 @@ from deploy.quickstart.models import prepare_all
 from deploy.quickstart.other_tasks import OtherTasks
 from deploy.quickstart.packaged import ModelMissing
 from deploy.quickstart.paths import ADAPTERS, MODELS, SPEECH
+from deploy.quickstart.ports import free_port
 from deploy.quickstart.progress import task
 from deploy.quickstart.registration import Registration, register
 from deploy.quickstart.report import answers_table, output, timing_table
-from deploy.quickstart.server import ServerFailed, create_key, free_port, running
+from deploy.quickstart.server import ServerFailed, create_key, running
 from deploy.quickstart.smollm2 import NAME as BASE
 from deploy.quickstart.styles import QUESTIONS, STYLES
 from deploy.quickstart.verdict import failures

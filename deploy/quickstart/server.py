@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -74,13 +73,6 @@ def running(port: int) -> Iterator[Server]:
         yield Server(url, time.monotonic() - started)
     finally:
         _stop(child)
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(child: subprocess.Popen[bytes], url: str) -> None:

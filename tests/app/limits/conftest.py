@@ -1,7 +1,6 @@
 """Rate limits on clocks that are moved by hand, counted in memory and on a real Redis."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -57,15 +56,6 @@ async def counters(
 @pytest.fixture
 def tenant(org_id: str, counters: FailoverCounters, clock: Clock) -> Tenants:
     return Tenants(org_id, counters, clock)
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port of loopback where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from app.ids import new_id
 from app.limits.counters import Addition, CountersUnavailable
 from app.limits.shared_counters import KEY_PREFIX, REQUESTS_AT_ONCE, SharedCounters
+from deploy.quickstart.ports import free_port
 from tests.fixtures.redis import RedisServer
 
 
@@ -30,8 +31,8 @@ async def test_valkeys_scheme_is_understood(redis: RedisServer, key: str, scheme
     await counters.close()
 
 
-async def test_a_server_that_is_not_there_is_said_without_its_address(free_port: int) -> None:
-    url = f"redis://user:hunter2@127.0.0.1:{free_port}/0"
+async def test_a_server_that_is_not_there_is_said_without_its_address() -> None:
+    url = f"redis://user:hunter2@127.0.0.1:{free_port()}/0"
     counters = SharedCounters(url, timeout_seconds=10)
     with pytest.raises(CountersUnavailable) as caught:
         await counters.add([Addition("key", 1, 60)])

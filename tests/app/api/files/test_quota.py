@@ -11,15 +11,13 @@ from sqlalchemy import text
 from adapters_registry.directory import DirectoryStore
 from adapters_registry.testing import until
 from app.api.files.service import FilesService
-from app.batches.types import Status
 from app.db.engine import Database
-from app.db.tables import BatchRow
 from app.errors import ApiError
-from app.ids import new_id
 from app.settings import FileSettings, LimitSettings
 from tests.app.api.files.conftest import LIMITS, SETTINGS
 from tests.app.api.files.test_service import keys, refusal
 from tests.app.api.files.uploading import HEADERS, keep
+from tests.app.files.world import batch_row
 
 QUOTA = FileSettings(quota_bytes=100)
 
@@ -95,7 +93,7 @@ async def test_a_file_that_a_batch_reads_is_not_deleted(
     files: FilesService, database: Database, store: DirectoryStore, mine: str
 ) -> None:
     file = await keep(files, mine)
-    batch = batch_of(mine, file.id)
+    batch = batch_row(mine, file.id, "in_progress")
     async with database.sessions.begin() as session:
         session.add(batch)
         batch_id = batch.id
@@ -107,25 +105,6 @@ async def test_a_file_that_a_batch_reads_is_not_deleted(
     async with database.sessions.begin() as session:
         await session.execute(text("UPDATE batches SET status = 'completed'"))
     assert (await files.delete(mine, file.id)).deleted
-
-
-def batch_of(org_id: str, file_id: str) -> BatchRow:
-    status: Status = "in_progress"
-    return BatchRow(
-        id=new_id("batch"),
-        org_id=org_id,
-        input_file_id=file_id,
-        endpoint="/v1/chat/completions",
-        window="24h",
-        status=status,
-        total=0,
-        completed=0,
-        failed=0,
-        created_at=1,
-        expires_at=2,
-        leased_until=0,
-        attempts=0,
-    )
 
 
 async def test_uploads_of_one_organisation_hold_no_more_than_its_share_of_memory(
