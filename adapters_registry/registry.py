@@ -75,15 +75,20 @@ class AdapterRegistry:
 
     @asynccontextmanager
     async def lease(
-        self, version: AdapterVersion, *, wait_seconds: float | None = None
+        self,
+        version: AdapterVersion,
+        *,
+        wait_seconds: float | None = None,
+        gives_way: bool = False,
     ) -> AsyncIterator[Lease]:
         """Have the version loaded, and keep it loaded and on disk until the block ends.
 
         Concurrent first leases share one fetch and one load, and one of them may be cancelled
         without the others. Turn, fairly among adapters, and place have the registry's seconds, the
-        turn `wait_seconds` at most: with 0, nothing is fetched where no turn is free. Fetch, load
-        and unload are for the store and the engine to bound. While the disk is full of adapters in
-        use, it is fetched in its turn.
+        turn `wait_seconds` at most: with 0, nothing is fetched where no turn is free. Who
+        `gives_way` to others may have all turns of an adapter that are free. Fetch, load and unload
+        are for the store and the engine to bound. While the disk is full of adapters in use, it is
+        fetched in its turn.
 
         **Raises:** KeyError for a base model without adapters; ObjectNotFound, ObjectCorrupt,
         StoreUnavailable; AdapterLoadFailed; AdapterCapacityExceeded; what the host raised, where
@@ -93,10 +98,10 @@ class AdapterRegistry:
         self._require_open()
         with self._used(version):
             turns = self._turns[version.base_model]
-            if wait_seconds == 0 and not turns.is_free(version):
+            if wait_seconds == 0 and not turns.is_free(version, gives_way=gives_way):
                 raise AdapterCapacityExceeded(_NO_TURN)
             fetched = self._at_hand(version) or await self._on_disk(version)
-            turns.join(turn := turns.take(version))
+            turns.join(turn := turns.take(version, gives_way=gives_way))
             try:
                 seconds = self._wait_seconds
                 if turn.granted is not None:

@@ -38,12 +38,16 @@ class TurnStats(NamedTuple):
 
 
 class Turn:
-    """One request's place in the queue, then in the engine. To be joined once, and left once."""
+    """One request's place in the queue, then in the engine. To be joined once, and left once.
 
-    __slots__ = ("began", "flow", "granted", "is_running")
+    One that `gives_way` to others of its own accord may begin beyond `max_running_each`.
+    """
 
-    def __init__(self, flow: Hashable) -> None:
+    __slots__ = ("began", "flow", "gives_way", "granted", "is_running")
+
+    def __init__(self, flow: Hashable, *, gives_way: bool) -> None:
         self.flow = flow
+        self.gives_way = gives_way
         self.is_running = False
         self.began = 0
         self.granted: asyncio.Event | None = None
@@ -84,21 +88,25 @@ class Turns:
         self._slotless: OrderedDict[Hashable, _Flow] = OrderedDict()  # waiting only, by place
         self._closed: dict[_Flow, int] = {}  # how many more each is granted; first closed first
 
-    def take(self, flow: Hashable) -> Turn:
+    def take(self, flow: Hashable, *, gives_way: bool = False) -> Turn:
         """Return a turn to join with, and to leave with in any case."""
-        return Turn(flow)
+        return Turn(flow, gives_way=gives_way)
 
     def snapshot(self) -> TurnStats:
         """Count what runs and what waits."""
         return TurnStats(self._running, self._waiting, len(self._active))
 
-    def is_free(self, flow: Hashable) -> bool:
+    def is_free(self, flow: Hashable, *, gives_way: bool = False) -> bool:
         """Tell whether a turn of this flow would run at once; nobody is passed over for it.
 
         False also where that took closing or reopening flows.
         """
         known = self._flows.get(flow) or _Flow(flow)
-        if not self._has_room(known) or known.waiting or self._closed.get(known) is not None:
+        if (
+            not self._has_room(known, gives_way=gives_way)
+            or known.waiting
+            or self._closed.get(known) is not None
+        ):
             return False
         return len(known.running) > 0 or not self._slotless
 
@@ -107,7 +115,8 @@ class Turns:
         flow = self._flows.get(turn.flow)
         if flow is None:
             flow = self._flows[turn.flow] = _Flow(turn.flow)
-        if self._waiting == 0 and self._has_room(flow):
+        is_free = self._waiting == 0 and self._has_room(flow, gives_way=turn.gives_way)
+        if is_free or (turn.gives_way and self.is_free(turn.flow, gives_way=True)):
             self._start(flow, turn)
             return
         turn.granted = asyncio.Event()
@@ -132,8 +141,9 @@ class Turns:
         if self._waiting or self._closed:
             self._advance()
 
-    def _has_room(self, flow: _Flow) -> bool:
-        if self._running >= self._max_running or len(flow.running) >= self._max_each:
+    def _has_room(self, flow: _Flow, *, gives_way: bool) -> bool:
+        most_of_it = self._max_running if gives_way else self._max_each
+        if self._running >= self._max_running or len(flow.running) >= most_of_it:
             return False
         return len(flow.running) > 0 or len(self._active) < self._slots
 

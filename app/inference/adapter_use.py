@@ -1,8 +1,8 @@
 """Whose requests use which adapters of one engine, and how much of that is left to batch lines.
 
 The engine runs `slots` adapters at once, and `each` requests of one. Unless they are alone, batch
-lines leave one slot and a part of `each` free; they take no slot at all that somebody else waits
-for. Counts only: turns themselves are given by the registry.
+lines leave one slot and a part of `each` free; alone, all that run may be of one. They take no slot
+at all that somebody else waits for. Counts only: turns themselves are given by the registry.
 """
 
 from collections import Counter
@@ -18,6 +18,7 @@ class AdapterUse:
 
     def __init__(self, host: AdapterHost | None, reserve: float) -> None:
         self._slots: float = inf if host is None else host.slots
+        self._all: float = inf if host is None else host.max_running
         self._each: float = inf if host is None else host.max_running_each
         self._spare_slots = max(1, self._slots - 1)
         kept = 0 if host is None else ceil(host.max_running_each * reserve)
@@ -51,8 +52,9 @@ class AdapterUse:
 
     def lacks_room(self, adapter: Hashable, *, is_alone: bool) -> bool:
         """Tell whether a line of it would take what others wait for, or are to find free."""
-        most = self._each if is_alone else self._spare_each
-        if self._asked[adapter] + self.lines[adapter] >= most:
+        if is_alone and self.lines.total() >= self._all:
+            return True
+        if not is_alone and self._asked[adapter] + self.lines[adapter] >= self._spare_each:
             return True
         return len(self._asked.keys() | self.lines.keys() | {adapter}) > self._slots
 

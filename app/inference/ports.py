@@ -23,7 +23,11 @@ class AdapterLeases(Protocol):
     """Gives the right to use an adapter (adapters_registry.registry)."""
 
     def lease(
-        self, version: AdapterVersion, *, wait_seconds: float | None = None
+        self,
+        version: AdapterVersion,
+        *,
+        wait_seconds: float | None = None,
+        gives_way: bool = False,
     ) -> AbstractAsyncContextManager[Lease]: ...
 
 

@@ -223,7 +223,9 @@ class Served:
     async def _adapter(
         self, stack: AsyncExitStack, version: AdapterVersion, wait_seconds: float | None
     ) -> LoadedAdapter:
-        leasing = self._ports.adapters.lease(version, wait_seconds=wait_seconds)
+        leasing = self._ports.adapters.lease(
+            version, wait_seconds=wait_seconds, gives_way=self._context.is_batch
+        )
         lease = await stack.enter_async_context(leasing)
         self._ports.observer.leased(lease)
         self._context.headers.update(_lease_headers(lease))

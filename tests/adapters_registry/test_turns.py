@@ -63,6 +63,17 @@ def test_a_flow_has_no_more_running_requests_than_its_cap():
     assert third.is_running
 
 
+def test_who_gives_way_is_held_to_no_cap_of_its_flow_but_to_all_seats():
+    turns = turns_of(max_running=3, max_running_each=1)
+    join(turns, "a")
+    assert not turns.is_free("a")
+    for _ in range(2):
+        assert turns.is_free("a", gives_way=True)
+        turns.join(turns.take("a", gives_way=True))
+    assert turns.snapshot().running == 3
+    assert not turns.is_free("a", gives_way=True)
+
+
 def test_inside_a_flow_the_first_to_come_is_the_first_to_run():
     turns = turns_of(max_running=1)
     first, second, third = join(turns, "a", "a", "a")

@@ -46,11 +46,11 @@ class TurnsMachine(RuleBasedStateMachine):
     def count(self, *, is_running: bool) -> Counter[object]:
         return Counter(turn.flow for turn in self.of(is_running=is_running))
 
-    @rule(flow=flows, number=small)
-    def arrive(self, flow: int, number: int) -> None:
+    @rule(flow=flows, number=small, gives_way=st.booleans())
+    def arrive(self, flow: int, number: int, gives_way: bool) -> None:
         for _ in range(number):
-            turn = self.turns.take(flow)
-            is_free = self.turns.is_free(flow)
+            turn = self.turns.take(flow, gives_way=gives_way)
+            is_free = self.turns.is_free(flow, gives_way=gives_way)
             nobody_waits = not self.of(is_running=False)
             self.requests[turn] = next(self.order)
             self.turns.join(turn)
@@ -84,7 +84,8 @@ class TurnsMachine(RuleBasedStateMachine):
         running = self.count(is_running=True)
         assert running.total() <= self.seats
         assert len(running) <= self.slots
-        assert max(running.values(), default=0) <= self.each
+        staying = Counter(t.flow for t in self.of(is_running=True) if not t.gives_way)
+        assert max(staying.values(), default=0) <= self.each
 
     @invariant()
     def the_snapshot_counts_what_there_is(self) -> None:

@@ -23,6 +23,7 @@ class Host:
 
     slots: int = 3
     max_running_each: int = 6
+    max_running: int = CARD.max_running
 
 
 def make_admission(host: Host | None = None, **options) -> BoundedAdmission:

@@ -144,7 +144,11 @@ class StubAdapters:
 
     @asynccontextmanager
     async def lease(
-        self, version: AdapterVersion, *, wait_seconds: float | None = None
+        self,
+        version: AdapterVersion,
+        *,
+        wait_seconds: float | None = None,
+        gives_way: bool = False,
     ) -> AsyncIterator[Lease]:
         self.waits.append(wait_seconds)
         if self.error:

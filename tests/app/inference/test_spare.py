@@ -243,6 +243,19 @@ async def test_lines_that_are_alone_have_every_slot_and_give_one_back(monkeypatc
     await lines.drain()
 
 
+async def test_lines_that_are_alone_may_all_be_of_one_adapter_until_others_ask_for_it(
+    monkeypatch,
+):
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 0.0)
+    lines, host = Lines(make_admission(Host())), Host()
+    await lines.ask_all(12, adapter="a")
+    assert len(lines.inside()) == host.max_running
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 3600.0)
+    await lines.enter(adapter="a")
+    assert len(lines.inside()) == host.max_running_each - 1
+    await lines.drain()
+
+
 async def test_of_an_adapter_without_a_turn_one_line_goes_ahead(with_slots):
     lines = with_slots
     lines.no_turn = {"a"}
