@@ -50,7 +50,7 @@ def batch_memory(
 @main.command("batch_interference")
 def batch_interference(
     model: Annotated[str, typer.Option(help="tiny-llama or smollm2-135m-instruct.")] = TINY,
-    clients: Annotated[str, typer.Option(help="How many talk at once, with commas.")] = "1,2,4",
+    rates: Annotated[str, typer.Option(help="Questions a second, with commas.")] = "4,12",
     seconds: Annotated[float, typer.Option(help="Length of each of a turn's phases.")] = 15.0,
     pairs: int = 3,
     running: Annotated[int, typer.Option(help="vLLM's max_num_seqs.")] = 16,
@@ -59,9 +59,9 @@ def batch_interference(
     batch_share: Annotated[float, typer.Option(help="The server's setting of that name.")] = 1.0,
 ) -> None:
     """What a saturating batch costs people who talk to the same model."""
-    talkers = tuple(_numbers(clients))
+    questions = tuple(float(each) for each in rates.split(","))
     limiting = interference.Limiting(is_on=limits, batch_share=batch_share)
-    scale = interference.Scale(model, talkers, seconds, pairs, running, adapters, limiting)
+    scale = interference.Scale(model, questions, seconds, pairs, running, adapters, limiting)
     kinds = {"adapters": adapters, "unlimited": not limits, f"share-{batch_share}": batch_share < 1}
     name = "-".join(
         ["batch_interference", model, *(kind for kind, holds in kinds.items() if holds)]

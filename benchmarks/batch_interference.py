@@ -21,7 +21,7 @@ from benchmarks.workloads import Shape
 
 COLUMNS = (
     "case",
-    "clients",
+    "questions/s",
     "TTFT p50 ms, quiet → batch",
     "TTFT p99 ms, quiet → batch",
     "p99 ratio",
@@ -63,7 +63,7 @@ class Scale:
     """
 
     model: str
-    clients: tuple[int, ...]
+    rates: tuple[float, ...]
     seconds: float
     pairs: int
     running: int
@@ -95,16 +95,18 @@ class Stage:
 
 
 def measure(scale: Scale, room: Path, report: Report) -> None:
-    """Run all numbers of clients, and put what was found into the report."""
+    """Run all rates of questions, and put what was found into the report."""
     table = Table(f"{scale.model}, max_num_seqs {scale.running}", COLUMNS)
     report.tables.append(table)
     with _stage(scale, room) as stage:
-        talk(_talk(scale, stage, 1), 2.0, seed=0)  # the first answers of a server are slow
-        for clients in scale.clients:
-            turns = [_turn(scale, stage, room, clients, turn) for turn in range(scale.pairs)]
+        talk(
+            _talk(scale, stage, scale.rates[0]), 5.0, seed=0
+        )  # the first answers of a server are slow
+        for rate in scale.rates:
+            turns = [_turn(scale, stage, room, rate, turn) for turn in range(scale.pairs)]
             case = _case(scale)
-            report.figures[f"{case}, {clients} clients"] = [asdict(turn) for turn in turns]
-            table.rows.append([case, str(clients), *cells(turns)])
+            report.figures[f"{case}, {rate:g} questions/s"] = [asdict(turn) for turn in turns]
+            table.rows.append([case, f"{rate:g}", *cells(turns)])
 
 
 def cells(turns: Sequence[Turn]) -> list[str]:
@@ -151,9 +153,9 @@ def _case(scale: Scale) -> str:
     return what if scale.limiting.is_on else f"{what}, batches unlimited"
 
 
-def _turn(scale: Scale, stage: Stage, room: Path, clients: int, turn: int) -> Turn:
-    seed = 100 * clients + turn
-    what = _talk(scale, stage, clients)
+def _turn(scale: Scale, stage: Stage, room: Path, rate: float, turn: int) -> Turn:
+    seed = 100 * round(rate) + turn
+    what = _talk(scale, stage, rate)
     shape = Shape(_enough(scale), LINE_TOKENS, stage.batch_models)
     source = workloads.write(shape, seed, room / f"input-{seed}.jsonl")
     batch = stage.client.create(stage.client.upload(source))
@@ -187,8 +189,8 @@ def _enough(scale: Scale) -> int:
     return int(TOKENS_A_SECOND[scale.model] / LINE_TOKENS * (2 * scale.seconds + 10))
 
 
-def _talk(scale: Scale, stage: Stage, clients: int) -> Talk:
-    return Talk(stage.server.url, stage.key, stage.talk_model, clients, TALK_TOKENS)
+def _talk(scale: Scale, stage: Stage, rate: float) -> Talk:
+    return Talk(stage.server.url, stage.key, stage.talk_model, rate, TALK_TOKENS)
 
 
 @contextmanager

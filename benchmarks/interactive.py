@@ -1,4 +1,8 @@
-"""People in a conversation: streams in a closed loop, and how long each waited for its tokens."""
+"""People who ask: streams that begin at random moments, and how long each waited for its tokens.
+
+They come as often however long answers take: who waits for an answer before the next question asks
+a slow server less, and hides what makes it slow.
+"""
 
 import asyncio
 import random
@@ -20,12 +24,12 @@ WORDS_EACH = 8
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """Who talks to which model: so many clients at once, each asking again when it is answered."""
+    """Who talks to which model: so many questions a second (Poisson), tokens of each answer."""
 
     url: str
     key: str
     model: str
-    clients: int
+    rate: float
     tokens: int
 
 
@@ -46,7 +50,7 @@ class Waits:
 
 
 def talk(what: Talk, seconds: float, seed: int) -> Waits:
-    """Have all clients talk for so long. Blocks."""
+    """Ask for so long, and hear the last answers to their end. Blocks."""
     return asyncio.run(_talk(what, seconds, seed))
 
 
@@ -58,25 +62,22 @@ async def _talk(what: Talk, seconds: float, seed: int) -> Waits:
         httpx.AsyncClient(base_url=what.url, headers=headers, timeout=REQUEST_SECONDS) as http,
         asyncio.TaskGroup() as tasks,
     ):
-        for number in range(what.clients):
-            draw = random.Random(f"{seed}-{number}")
-            tasks.create_task(_converse(http, what, draw, until, waits))
+        moment, draw = time.perf_counter(), random.Random(seed)
+        while (moment := moment + draw.expovariate(what.rate)) < until:
+            await asyncio.sleep(moment - time.perf_counter())
+            tasks.create_task(_ask(http, _question(what, draw), waits))
     return waits
 
 
-async def _converse(
-    http: httpx.AsyncClient, what: Talk, draw: random.Random, until: float, waits: Waits
-) -> None:
-    while time.perf_counter() < until:
-        text = " ".join(draw.choices(WORDS, k=WORDS_EACH))
-        body = {
-            "model": what.model,
-            "messages": [{"role": "user", "content": f"{draw.random()} {text}?"}],
-            "max_completion_tokens": what.tokens,
-            "temperature": 0,
-            "stream": True,
-        }
-        await _ask(http, body, waits)
+def _question(what: Talk, draw: random.Random) -> dict[str, object]:
+    text = " ".join(draw.choices(WORDS, k=WORDS_EACH))
+    return {
+        "model": what.model,
+        "messages": [{"role": "user", "content": f"{draw.random()} {text}?"}],
+        "max_completion_tokens": what.tokens,
+        "temperature": 0,
+        "stream": True,
+    }
 
 
 async def _ask(http: httpx.AsyncClient, body: dict[str, object], waits: Waits) -> None:
