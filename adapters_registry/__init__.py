@@ -10,6 +10,7 @@ from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
+    EngineReplaced,
     InvalidAdapter,
     ObjectCorrupt,
     ObjectNotFound,
@@ -44,6 +45,7 @@ __all__ = [
     "Artifact",
     "Digest",
     "DiskCache",
+    "EngineReplaced",
     "HostStats",
     "InvalidAdapter",
     "Lease",

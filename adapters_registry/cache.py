@@ -83,6 +83,16 @@ class DiskCache:
         """Bytes of all entries, as of the last change that this process made."""
         return self._entries.used_bytes
 
+    @property
+    def max_bytes(self) -> int:
+        """The budget."""
+        return self._entries.max_bytes
+
+    @property
+    def evictions(self) -> int:
+        """How many entries this process has removed to make room for others."""
+        return self._entries.evictions
+
     def unpin_with(self, idle: Idle, give_up: GiveUp) -> None:
         """Let it have idle pins given up where it needs their room, and no more than that.
 

@@ -45,13 +45,17 @@ class _Entry(NamedTuple):
 
 
 class Entries:
-    """The entries under one root, of this process and of others. Its methods are thread-safe."""
+    """The entries under one root, of this process and of others. Its methods are thread-safe.
+
+    `evictions` counts what this process has removed to make room.
+    """
 
     def __init__(self, root: Path, *, max_bytes: int) -> None:
         self.root = root.absolute()
         self._temp_root = self.root / "tmp"
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._used_bytes = 0
+        self.evictions = 0
         self._verified: set[Digest] = set()
         self._changing = threading.Lock()
         self._session: tuple[Path, int] | None = None
@@ -77,7 +81,7 @@ class Entries:
             if not entry.is_whole(found.path):
                 self._discard(found.path)
         with self._changing:
-            self._evict(self._survey(), self._used_bytes - self._max_bytes)
+            self._evict(self._survey(), self._used_bytes - self.max_bytes)
 
     def close(self) -> None:
         """Remove this process's temporary files; entries and pins stay."""
@@ -113,7 +117,7 @@ class Entries:
 
     def would_fit(self, size_bytes: int) -> bool:
         """Tell whether there is room with all that is here; blocks on nothing."""
-        return self._used_bytes + size_bytes <= self._max_bytes
+        return self._used_bytes + size_bytes <= self.max_bytes
 
     def touch(self, digest: Digest) -> None:
         """Make the entry the most recently used one."""
@@ -166,7 +170,7 @@ class Entries:
         with self._changing:
             entries = self._survey()
             pinned = {each.path.name: each.size_bytes for each in entries if not each.is_free()}
-        excess = needed_bytes + sum(pinned.values()) - self._max_bytes
+        excess = needed_bytes + sum(pinned.values()) - self.max_bytes
         chosen = []
         for digest in idle:
             if excess > 0 and digest in pinned:
@@ -238,7 +242,7 @@ class Entries:
     def _make_room(self, needed_bytes: int) -> bool:
         """Discard old unpinned entries until so many bytes fit; none where they cannot."""
         entries = self._survey()
-        excess = self._used_bytes + needed_bytes - self._max_bytes
+        excess = self._used_bytes + needed_bytes - self.max_bytes
         if excess > 0 and excess > sum(each.size_bytes for each in entries if each.is_free()):
             return False
         return self._evict(entries, excess) <= 0
@@ -250,6 +254,7 @@ class Entries:
                 break
             if self._discard(found.path):
                 self._used_bytes -= found.size_bytes
+                self.evictions += 1
                 excess -= found.size_bytes
         return excess
 

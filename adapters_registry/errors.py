@@ -4,6 +4,7 @@ RegistryError
 ├── InvalidAdapter          the upload breaks a rule: code, param, message
 ├── AdapterLoadFailed       the engine refused verified weights
 ├── AdapterCapacityExceeded every place is leased and stayed so for the whole wait
+│   └── EngineReplaced      the engine is another one now, with room for all
 └── StoreError
     ├── ObjectNotFound      no such key
     ├── ObjectCorrupt       the bytes do not have the digest that names them
@@ -39,6 +40,13 @@ class AdapterLoadFailed(RegistryError):
 
 class AdapterCapacityExceeded(RegistryError):
     """Every engine place (or byte of the disk cache) is held by leased adapters."""
+
+
+class EngineReplaced(AdapterCapacityExceeded):
+    """The engine was replaced while the adapter was on its way into it: it may be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine was replaced")
 
 
 class StoreError(RegistryError):

@@ -16,7 +16,12 @@ from functools import partial
 from time import perf_counter
 
 from adapters_registry.cache import DiskCache
-from adapters_registry.errors import AdapterCapacityExceeded, AdapterLoadFailed, ObjectNotFound
+from adapters_registry.errors import (
+    AdapterCapacityExceeded,
+    AdapterLoadFailed,
+    EngineReplaced,
+    ObjectNotFound,
+)
 from adapters_registry.host import AdapterHost
 from adapters_registry.residency import Fetched, Phase, Residency, Residents, Stay
 from adapters_registry.tasks import SharedTasks
@@ -170,7 +175,7 @@ class AdapterRegistry:
         """Take note that the base model's engine was replaced by one that knows no adapter.
 
         To be called before the new engine is used. Loads under way are cancelled; who waits for
-        one gets AdapterLoadFailed. Leases still held are of the old engine; pins have ended.
+        one gets EngineReplaced. Leases still held are of the old engine; pins have ended.
         """
         residency = self._residencies[base_model]
         while work := [(do, stay) for stay in residency.holders() for do in ("load", "unload")]:
@@ -304,9 +309,9 @@ class AdapterRegistry:
         except BaseException as error:
             if adapter is None or isinstance(error, AdapterLoadFailed):
                 _unpin(stay)
-                residency.failed(stay, _reason(stay, error))
+                residency.failed(stay, _reason(error))
             else:
-                residency.unsure(stay, adapter, _reason(stay, error))
+                residency.unsure(stay, adapter, _reason(error))
             raise
         residency.loaded(stay, adapter)
         if self._on_load is not None:
@@ -318,7 +323,7 @@ class AdapterRegistry:
         try:
             await host.unload(stay.adapter)
         except BaseException as error:
-            residency.stuck(stay, _reason(stay, error))
+            residency.stuck(stay, _reason(error))
             raise
         _unpin(stay)
         residency.departed(stay)
@@ -382,11 +387,9 @@ def _new_turns(host: AdapterHost) -> Turns:
     )
 
 
-def _reason(stay: Stay, error: BaseException) -> BaseException:
+def _reason(error: BaseException) -> BaseException:
     """Return what others are told: a cancellation is the task's own affair."""
-    if isinstance(error, asyncio.CancelledError):
-        return AdapterLoadFailed(stay.version.digest)
-    return error
+    return EngineReplaced() if isinstance(error, asyncio.CancelledError) else error
 
 
 async def _gone(stay: Stay) -> None:

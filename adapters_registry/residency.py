@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from adapters_registry.cache import Pin
-from adapters_registry.errors import AdapterLoadFailed
+from adapters_registry.errors import EngineReplaced
 from adapters_registry.types import AdapterVersion, LoadedAdapter, Tier
 
 _rests = itertools.count()
@@ -167,7 +167,7 @@ class Residency:
     def abandon(self) -> None:
         """End every stay: the engine that held them is gone. Nothing may be under way."""
         for stay in [*self._queue.values(), *self.holders()]:
-            stay.error = AdapterLoadFailed(stay.version.digest)
+            stay.error = EngineReplaced()
             self._end(stay)
         for stays in (self._queue, self._present, self._idle, self._leaving, self._stuck):
             stays.clear()

@@ -21,6 +21,8 @@ from app.adapters.withdrawals import Withdrawals
 from app.ground import Ground
 from app.observability.adapters import AdapterCollector
 from app.observability.bucket import BucketCollector
+from app.observability.disk import DiskCollector
+from app.observability.hosts import CountedHost
 from app.periodic import PeriodicTasks
 from app.storage.orphans import OrphanSweep
 from app.storage.ownership import StoreOwnership
@@ -52,7 +54,8 @@ async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitS
     service = AdapterService(
         sessions, _intake(ground), publisher, withdrawals, pins, ground.engines.running, upload_key
     )
-    collectors: list[Collector] = [AdapterCollector(registry)]
+    disk = DiskCollector(cache, ground.settings.data_dir)
+    collectors: list[Collector] = [AdapterCollector(registry), disk]
     periodic = PeriodicTasks(ground.metrics)
     stack.push_async_callback(periodic.close)
     sweeper = Sweeper(sessions, cache, registry, ground.metrics)
@@ -76,11 +79,14 @@ async def _open_cache(ground: Ground, stack: AsyncExitStack) -> DiskCache:
 
 
 def _open_registry(ground: Ground, cache: DiskCache, stack: AsyncExitStack) -> AdapterRegistry:
+    metrics = ground.metrics
+    for base_model in _hosts(ground):
+        metrics.adapters_served(base_model)
     registry = AdapterRegistry(
         cache,
-        _hosts(ground),
+        {id: CountedHost(host, metrics) for id, host in _hosts(ground).items()},
         wait_seconds=ground.settings.adapters.lease_wait_seconds,
-        on_load=ground.metrics.adapter_loaded,
+        on_load=metrics.adapter_loaded,
     )
     stack.push_async_callback(registry.close)
     return registry

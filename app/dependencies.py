@@ -16,6 +16,7 @@ from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
 from app.api.speech.service import SpeechService
 from app.api.transcriptions.service import TranscriptionsService
+from app.api.usage.service import UsageService
 from app.auth.authenticator import Caller
 from app.inference.context import RequestContext
 from app.state import get_state
@@ -98,6 +99,11 @@ def transcriptions_service(request: Request) -> TranscriptionsService:
     return get_state(request)["transcriptions"]
 
 
+def usage_service(request: Request) -> UsageService:
+    """Return what has been used."""
+    return get_state(request)["usage"]
+
+
 CallerDep = Annotated[Caller, Depends(caller)]
 ContextDep = Annotated[RequestContext, Depends(context)]
 RequestIdDep = Annotated[str, Depends(request_id)]
@@ -113,3 +119,4 @@ RerankingServiceDep = Annotated[RerankingService, Depends(reranking_service)]
 ResponsesServiceDep = Annotated[ResponsesService, Depends(responses_service)]
 SpeechServiceDep = Annotated[SpeechService, Depends(speech_service)]
 TranscriptionsServiceDep = Annotated[TranscriptionsService, Depends(transcriptions_service)]
+UsageServiceDep = Annotated[UsageService, Depends(usage_service)]

@@ -20,6 +20,12 @@ class Drain:
         self._grace_seconds = grace_seconds
         self._deadline: float | None = None
         self._running: set[asyncio.Timeout] = set()
+        self.is_asked_for = False
+        """Whether the server itself cannot go on, and is to stop as if it were told to."""
+
+    def ask_for(self) -> None:
+        """Have the server stop by itself, soon."""
+        self.is_asked_for = True
 
     def begin(self) -> None:
         """Give every request, running or to come, until `grace_seconds` from now."""

@@ -25,6 +25,7 @@ from app.limits.plans import load_plans
 from app.observability.admission import AdmissionCollector
 from app.observability.metrics import Metrics
 from app.settings import AdmissionSettings, FetchSettings, LimitSettings, Settings
+from app.usage.types import Ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,15 @@ class OpenInference:
 
 
 def open_inference(
-    ground: Ground, adapters: AdapterRegistry, stack: AsyncExitStack
+    ground: Ground, adapters: AdapterRegistry, ledger: Ledger, stack: AsyncExitStack
 ) -> OpenInference:
     """Open it; `stack` closes what must be closed. **Raises:** PlansError."""
     engines = ground.engines.running
     admission = _make_admission(engines, ground.settings.admission)
     ground.metrics.registry.register(AdmissionCollector(admission))
+    for model in engines:
+        ground.metrics.model_served(model)
+        ground.metrics.batch_model_served(model)
     limits = _open_limits(ground.settings, ground.metrics, stack)
     ports = Ports(
         resolver=ModelResolver(engines, ground.database.sessions, ground.engines.absent),
@@ -50,6 +54,7 @@ def open_inference(
         limits=limits,
         admission=admission,
         observer=ground.metrics,
+        ledger=ledger,
         salt=partial(cache_salt, ground.pepper),
     )
     return OpenInference(Inference(ports), limits, SpareCapacity(engines, admission))

@@ -28,6 +28,7 @@ from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
 from app.api.speech.service import SpeechService
 from app.api.transcriptions.service import TranscriptionsService
+from app.api.usage.service import UsageService
 from app.auth.authenticator import Authenticator
 from app.auth.errors import AuthError
 from app.auth.secret import load_secret
@@ -38,8 +39,9 @@ from app.data_directory import DataDirectoryInUse, exclusive
 from app.db.engine import Database, database_url
 from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
+from app.drain import Drain
 from app.engine.base import EngineError
-from app.engine.factory import start_engines
+from app.engines_lifespan import open_engines, start_supervision
 from app.ground import Ground
 from app.inference_lifespan import (
     OpenInference,
@@ -53,6 +55,7 @@ from app.observability.metrics import Metrics
 from app.settings import Settings, StoreSettings
 from app.state import State
 from app.upkeep_lifespan import start_upkeep
+from app.usage_lifespan import open_usage
 
 log = structlog.get_logger()
 
@@ -62,14 +65,17 @@ START_ERRORS = (AuthError, DatabaseError, DataDirectoryInUse, EngineError, Plans
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
 
-def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics) -> Lifespan:
-    """Return the lifespan of an application with these settings."""
+def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics, drain: Drain) -> Lifespan:
+    """Return the lifespan of an application with these settings.
+
+    The drain is asked for where a model is lost for good.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             try:
-                state = await _open(settings, catalog, metrics, stack)
+                state = await _open(settings, catalog, metrics, drain, stack)
             except START_ERRORS as error:
                 log.critical("cannot start", reason=str(error))
                 raise
@@ -81,19 +87,24 @@ def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics) -> Lif
 
 
 async def _open(
-    settings: Settings, catalog: Catalog, metrics: Metrics, stack: AsyncExitStack
+    settings: Settings,
+    catalog: Catalog,
+    metrics: Metrics,
+    drain: Drain,
+    stack: AsyncExitStack,
 ) -> State:
     stack.enter_context(exclusive(settings.data_dir))
     work_dir = await asyncio.to_thread(_empty_directory, settings.data_dir / "work")
     pepper = await asyncio.to_thread(load_secret, settings.auth.secret, settings.data_dir)
     database = await _open_database(settings, stack)
+    ledger = open_usage(database, settings.usage, metrics, stack)
     store = _open_store(settings, stack)
-    engines = await start_engines(catalog)
-    stack.push_async_callback(engines.close)
+    engines, supervised = await open_engines(catalog, stack)
     files = FilesService(database.sessions, store, settings.limits, settings.files)
     ground = Ground(settings, catalog, metrics, pepper, work_dir, database, store, engines)
     adapters = await open_adapters(ground, files.adapter_key, stack)
-    opened = open_inference(ground, adapters.registry, stack)
+    start_supervision(ground, supervised, adapters.registry, drain, stack)
+    opened = open_inference(ground, adapters.registry, ledger, stack)
     batch_change = asyncio.Event()
     may_batch = partial(opened.limits.allows, tier="batch")
     batches = BatchesService(
@@ -140,7 +151,9 @@ def _state(
         completions=CompletionsService(inference),
         embeddings=EmbeddingsService(inference),
         files=files,
-        health=HealthService(_parts(ground), [ground.metrics.registry, collected, REGISTRY]),
+        health=HealthService(
+            _parts(ground), [ground.metrics.registry, collected, REGISTRY], ground.metrics
+        ),
         models=ModelsService(
             engines.running, engines.absent, adapters.service, started_at=int(time.time())
         ),
@@ -148,6 +161,7 @@ def _state(
         responses=ResponsesService(inference, images),
         speech=SpeechService(inference),
         transcriptions=TranscriptionsService(inference, audio, ground.work_dir, settings.limits),
+        usage=UsageService(sessions),
     )
 
 

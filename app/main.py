@@ -18,8 +18,9 @@ from app.unread_bodies import UnreadBodyMiddleware
 
 def create_app(settings: Settings, catalog: Catalog, drain: Drain) -> FastAPI:
     """Build the application; nothing is opened before its lifespan starts."""
-    metrics = Metrics()
-    app = bare_app(make_lifespan(settings, catalog, metrics))
+    named = settings.metrics
+    metrics = Metrics(organizations=named.organizations, adapters=named.adapters)
+    app = bare_app(make_lifespan(settings, catalog, metrics, drain))
     openapi.serve(app)
     app.add_middleware(UnreadBodyMiddleware)
     app.add_middleware(DrainMiddleware, drain=drain)

@@ -14,6 +14,7 @@ from app.api.reranking.router import router as reranking
 from app.api.responses.router import router as responses
 from app.api.speech.router import router as speech
 from app.api.transcriptions.router import router as transcriptions
+from app.api.usage.router import router as usage
 
 PREFIXES = ("/openai/v1", "/v1")
 API = (
@@ -28,6 +29,7 @@ API = (
     responses,
     speech,
     transcriptions,
+    usage,
 )
 OPEN = (health,)
 

@@ -190,7 +190,7 @@ class BatchSettings(Group):
     active_per_organization: int = Field(
         64, ge=1, description="Batches of one organisation that may be unfinished at a time."
     )
-    chunk_lines: int = Field(64, ge=1, description="Most lines that a process takes on at once.")
+    chunk_lines: int = Field(256, ge=1, description="Most lines that a process takes on at once.")
     lease_seconds: int = Field(
         60,
         ge=3,
@@ -301,6 +301,54 @@ class FetchSettings(Group):
         return self
 
 
+class UsageSettings(Group):
+    flush_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="How often a process brings what was used to the database; one that is killed "
+        "loses what it has counted since.",
+    )
+    retention_days: int = Field(
+        400, ge=1, description="How many days usage is kept in the database."
+    )
+
+
+class MetricsSettings(Group):
+    organizations: int = Field(
+        100,
+        ge=0,
+        description="Organisations that `/metrics` of a process names, of those in use; all others "
+        "are `other` together.",
+    )
+    adapters: int = Field(
+        100,
+        ge=0,
+        description="Adapter versions that `/metrics` of a process names, of those in use; all "
+        "others are `other` together.",
+    )
+
+
+class EngineSettings(Group):
+    restart_pause_seconds: float = Field(
+        1.0,
+        gt=0,
+        description="How long after its second death in a row an engine is started again, after "
+        "the first at once; each further death doubles it.",
+    )
+    restart_longest_pause_seconds: float = Field(
+        60.0, gt=0, description="The longest of these pauses."
+    )
+    deaths_in_a_row: int = Field(
+        5,
+        ge=1,
+        description="After so many deaths of an engine in a row, failed starts among them, the "
+        "process ends with status 4; an optional model is started for ever.",
+    )
+    stable_seconds: float = Field(
+        300.0, gt=0, description="An engine that ran so long is sound: its next death is a first."
+    )
+
+
 class Settings(BaseSettings):
     """The whole configuration; invalid values stop the start with the setting's name."""
 
@@ -333,6 +381,9 @@ class Settings(BaseSettings):
     admission: AdmissionSettings = AdmissionSettings()
     fetch: FetchSettings = FetchSettings()
     rate_limits: RateLimitSettings = RateLimitSettings()
+    usage: UsageSettings = UsageSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    engines: EngineSettings = EngineSettings()
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severity that is logged."

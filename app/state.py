@@ -16,6 +16,7 @@ from app.api.reranking.service import RerankingService
 from app.api.responses.service import ResponsesService
 from app.api.speech.service import SpeechService
 from app.api.transcriptions.service import TranscriptionsService
+from app.api.usage.service import UsageService
 from app.auth.authenticator import Authenticator
 
 
@@ -36,6 +37,7 @@ class State(TypedDict):
     responses: ResponsesService
     speech: SpeechService
     transcriptions: TranscriptionsService
+    usage: UsageService
 
 
 def get_state(request: Request) -> State:

@@ -1,4 +1,4 @@
-"""Starts what is cleared away in the background: old files, orphaned objects, forgotten keys."""
+"""Starts what is cleared away in the background: old files, orphans, forgotten keys, old usage."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -11,6 +11,7 @@ from app.idempotency.sweep import forget_old_keys
 from app.periodic import PeriodicTasks
 from app.storage.orphans import OrphanSweep
 from app.storage.ownership import StoreOwnership
+from app.usage.sweep import forget_old_usage
 
 FORGET_SECONDS = 3600.0
 
@@ -23,6 +24,8 @@ def start_upkeep(ground: Ground, stack: AsyncExitStack) -> None:
     keep_seconds = settings.limits.idempotency_seconds
     forget = partial(forget_old_keys, sessions, keep_seconds=keep_seconds)
     periodic.start("idempotency keys", forget, every_seconds=FORGET_SECONDS)
+    forget_usage = partial(forget_old_usage, sessions, keep_days=settings.usage.retention_days)
+    periodic.start("usage retention", forget_usage, every_seconds=FORGET_SECONDS)
     retention = Retention(
         sessions,
         ground.store,

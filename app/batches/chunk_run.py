@@ -7,7 +7,7 @@ holder asks only what has no result yet.
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,10 +31,14 @@ from app.batches.objects import input_key, part_key
 from app.batches.outages import Patience
 from app.batches.results import Asked, Result, not_executed, number_of, split_lines
 from app.batches.retry import Answers, EngineDied
+from app.usage import repository as usage
+from app.usage.tally import Tally
+from app.usage.types import Sums
 
 log = structlog.get_logger()
 
 TASK = "batch chunk"
+State = Literal["running", "queued", "done"]
 NO_KEY = ""
 """A line was asked for by no key: its batch may have outlived it."""
 
@@ -147,7 +151,7 @@ class ChunkRun:
         for line in left:
             await self._require_engine()
             if self._attempts >= LAST_ATTEMPT:
-                self._finish(_given_up(self.held.batch_id, line), local)
+                self._finish(_given_up(self.held.batch_id, line), {}, local)
             else:
                 await self._ask(line, local)
             await self._save(local)
@@ -156,15 +160,16 @@ class ChunkRun:
         held = self.held
         try:
             answer = self._ports.answers.final(held.batch_id, self._caller, line, self._turn)
-            self._finish(await answer, local)
+            result, used = await answer
+            self._finish(result, used, local)
         except EngineDied:
             # The attempt counts, as if this process had died.
             self._is_suspect = True
             self._ports.liveness.died(held.model)
             self.stop()
 
-    def _finish(self, result: Result, local: LocalParts) -> None:
-        local.add(result)
+    def _finish(self, result: Result, used: Sums, local: LocalParts) -> None:
+        local.add(result, used)
         self.unfinished -= 1
         self._ports.on_line(self.held.model)
 
@@ -180,12 +185,13 @@ class ChunkRun:
             return
         progress = await self._stored(parts)
         self._attempts = CAREFUL_ATTEMPT if self.held.is_careful else 1
-        await self._write(progress, "running")
+        await self._write(progress, "running", parts)
         local.forget(parts)
 
     async def _end(self, local: LocalParts) -> None:
-        progress = await self._stored(local.closed())
-        await self._write(progress, "queued" if self.unfinished else "done")
+        parts = local.closed()
+        progress = await self._stored(parts)
+        await self._write(progress, "queued" if self.unfinished else "done", parts)
 
     async def _stored(self, parts: Sequence[LocalPart]) -> Progress:
         """Store parts and return the progress with them, which is to be written yet."""
@@ -214,24 +220,42 @@ class ChunkRun:
         async with self._ports.sessions.begin() as session:
             return await chunks.begin(session, self.held)
 
-    async def _write(self, progress: Progress, state: Literal["running", "queued", "done"]) -> None:
+    async def _write(
+        self, progress: Progress, state: State, parts: Sequence[LocalPart] = ()
+    ) -> None:
         attempts = self._attempts
         if state == "queued" and self._has_begun and not self._is_suspect:
             attempts -= 1
-        write = partial(self._written, progress, state, attempts)
+        write = partial(self._written, progress, state, attempts, parts)
         if not await self._ports.patience.with_database(TASK, write):
             await self._lost()
         self._progress = progress
 
     async def _written(
-        self, progress: Progress, state: Literal["running", "queued", "done"], attempts: int
+        self, progress: Progress, state: State, attempts: int, parts: Sequence[LocalPart]
     ) -> bool:
+        """Write it, and with it what the lines of its new parts have used.
+
+        A part that an earlier write has brought, though its answer was lost, is counted already.
+        """
+        held = self.held
         async with self._ports.sessions.begin() as session:
-            return await chunks.write(session, self.held, progress, attempts=attempts, state=state)
+            known = await chunks.written_parts(session, held)
+            is_ours = await chunks.write(session, held, progress, attempts=attempts, state=state)
+            if is_ours:
+                await usage.add(session, _used(part for part in parts if part.name not in known))
+            return is_ours
 
     async def _lost(self) -> None:
         self.lose()
         await asyncio.Event().wait()  # the block is left here
+
+
+def _used(parts: Iterable[LocalPart]) -> Sums:
+    total = Tally()
+    for part in parts:
+        total.add_all(part.used.sums)
+    return total.sums
 
 
 def _given_up(batch_id: str, stored: bytes) -> Result:

@@ -127,6 +127,13 @@ async def write(
     return await session.scalar(statement) is not None
 
 
+async def written_parts(session: AsyncSession, held: HeldChunk) -> frozenset[str]:
+    """Return the parts that the row has; nobody else adds to them until the transaction's end."""
+    query = select(Row.parts).where(Row.batch_id == held.batch_id, Row.number == held.number)
+    parts = await session.scalar(query.with_for_update())
+    return frozenset(json.loads(parts or "[]"))
+
+
 async def _candidates(session: AsyncSession, opening: Opening) -> list[_Candidate]:
     """Return the batches with a chunk to take, of those first that have the least under way."""
     running = (

@@ -1,10 +1,15 @@
-"""The results of a chunk that nobody else knows yet, in files on local disk."""
+"""The results of a chunk that nobody else knows yet, in files on local disk.
+
+What the lines of a part have used is kept beside it, to be added up where the part is written down.
+"""
 
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
 from app.batches.results import Result, part_line
+from app.usage.tally import Tally
+from app.usage.types import Sums
 
 
 class LocalPart:
@@ -15,10 +20,12 @@ class LocalPart:
         self.path = directory / self.name
         self.completed = 0
         self.failed = 0
+        self.used = Tally()
         self._file: IO[bytes] = self.path.open("wb")
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, used: Sums) -> None:
         self._file.write(part_line(result))
+        self.used.add_all(used)
         self.completed += result.is_ok
         self.failed += not result.is_ok
 
@@ -37,11 +44,11 @@ class LocalParts:
         self._current: LocalPart | None = None
         self._closed: list[LocalPart] = []
 
-    def add(self, result: Result) -> None:
-        """Take in a result."""
+    def add(self, result: Result, used: Sums) -> None:
+        """Take in a result, and what its line has used."""
         if self._current is None:
             self._current = LocalPart(self._directory)
-        self._current.add(result)
+        self._current.add(result, used)
 
     def closed(self) -> list[LocalPart]:
         """Return all parts there are, complete; what is added later is in a further one."""

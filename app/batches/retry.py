@@ -7,6 +7,7 @@ no room now, or that a part is down, is asked again until the batch ends.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
 import structlog
 
@@ -23,6 +24,8 @@ from app.ids import new_id
 from app.inference.context import RequestContext
 from app.inference.spare import Displaced
 from app.json_document import MAX_BYTES_IN_LOOP
+from app.usage.tally import Tally
+from app.usage.types import Sums
 
 log = structlog.get_logger()
 
@@ -37,6 +40,13 @@ class EngineDied(Exception):
     """The engine's process ended while the line was in it; the line may be what killed it."""
 
 
+class Final(NamedTuple):
+    """A line's result, and what the try that led to it has used."""
+
+    result: Result
+    used: Sums
+
+
 class Answers:
     """Gets the final answers of lines."""
 
@@ -45,7 +55,7 @@ class Answers:
         self._observer = observer
         self._pauses = pauses
 
-    async def final(self, batch_id: str, caller: Caller, stored: bytes, turn: Turn) -> Result:
+    async def final(self, batch_id: str, caller: Caller, stored: bytes, turn: Turn) -> Final:
         """Ask a line of the ordered input; each try has a turn, and the pauses between have none.
 
         A line is one request however often it is asked, so that it keeps its age among others.
@@ -53,16 +63,19 @@ class Answers:
         """
         request_id, failures, pauses = new_id("req"), 0, self._pauses.each()
         while True:
-            context = RequestContext(caller, request_id, is_batch=True)
+            tally = Tally()
+            context = RequestContext(caller, request_id, is_batch=True, ledger=tally)
             async with turn():
                 line = await _read(stored)
                 answer = await self._ask(context, line)
             asked = Asked(batch_id, line.number, line.custom_id)
             if isinstance(answer, bytes):
-                return self._told(line, answered(asked, 200, request_id, answer))
+                result = self._told(line, answered(asked, 200, request_id, answer))
+                return Final(result, tally.sums)
             failures += answer.status == INTERNAL_ERROR
             if _is_final(answer) or failures == TRIES:
-                return self._told(line, answered(asked, answer.status, request_id, answer.body()))
+                told = answered(asked, answer.status, request_id, answer.body())
+                return Final(self._told(line, told), tally.sums)
             self._observer.batch_line_retried(line.url)
             if not isinstance(answer, Displaced):
                 await asyncio.sleep(next(pauses))

@@ -31,13 +31,16 @@ class DrainingServer(uvicorn.Server):
             host, port, *_ = listener.getsockname()
             logger.info("listening", host=host, port=port)
 
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._drain.is_asked_for
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain.begin()
         await super().shutdown(sockets)
 
 
 def serve() -> None:
-    """Serve the catalog's models until SIGTERM or SIGINT."""
+    """Serve the catalog's models until SIGTERM or SIGINT, or until a model is lost for good."""
     settings = read_settings()
     try:
         catalog = load_catalog(settings.catalog)
@@ -59,3 +62,5 @@ def serve() -> None:
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(3)
+    if drain.is_asked_for:
+        raise typer.Exit(4)

@@ -1,5 +1,6 @@
 """Every table. Times are Unix seconds, ids are TypeIDs, every tenant's row carries `org_id`."""
 
+from datetime import date
 from typing import Final
 
 from sqlalchemy import BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
@@ -225,3 +226,41 @@ class BatchChunkRow(Base):
     token: Mapped[str | None] = mapped_column(String(32))
     leased_until: Mapped[int] = mapped_column(BigInteger)
     attempts: Mapped[int]
+
+
+class UsageRow(Base):
+    """What one key used of one model or adapter version on one day, UTC.
+
+    `key_id` is empty for lines of batches, `adapter` for the base model itself. It names no row of
+    another table: what was used stays on the books when key, adapter or model are gone.
+    """
+
+    __tablename__ = "usage"
+    __table_args__ = (Index("ix_usage_day", "day"),)
+
+    org_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(255), primary_key=True)
+    adapter: Mapped[str] = mapped_column(String(512), primary_key=True)
+    key_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    is_batch: Mapped[bool] = mapped_column(primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    input_characters: Mapped[int] = mapped_column(BigInteger)
+    input_audio_ms: Mapped[int] = mapped_column(BigInteger)
+    output_audio_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageFlushRow(Base):
+    """The last flush of usage that a process has made, so that none is added twice.
+
+    `process` is a token that a process makes for itself. The time is of the database's clock.
+    """
+
+    __tablename__ = "usage_flushes"
+
+    process: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    flushed_at: Mapped[int] = mapped_column(BigInteger, index=True)

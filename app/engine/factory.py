@@ -5,7 +5,6 @@ after the environment that vLLM reads at import has been set.
 """
 
 import asyncio
-import gc
 import importlib
 import os
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import structlog
 
 from app.catalog import Catalog, ModelSpec
 from app.engine.base import Engine, EngineStartError
+from app.engine.garbage import spare_the_garbage_collector
 from app.engine.metrics import EngineMetrics
 
 log = structlog.get_logger()
@@ -39,6 +39,8 @@ VLLM_ENVIRONMENT: Mapping[str, str] = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
     "TOKENIZERS_PARALLELISM": "false",
+    # A fork of a process that serves would hold its clients' connections open, and its locks shut.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
 
 
@@ -81,7 +83,7 @@ async def start_engines(catalog: Catalog) -> Engines:
         # Whatever it was, no engine process may be left behind.
         await _end(starting)
         raise
-    _spare_the_garbage_collector()
+    spare_the_garbage_collector()
     outcomes = [(spec, task.result()) for spec, task in zip(catalog.models, starting, strict=True)]
     return Engines(
         {spec.id: engine for spec, engine in outcomes if engine is not None},
@@ -92,7 +94,7 @@ async def start_engines(catalog: Catalog) -> Engines:
 
 async def _start_or_do_without(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine | None:
     try:
-        return await _start(spec, metrics)
+        return await start_engine(spec, metrics)
     except EngineStartError as error:
         if not spec.optional:
             raise
@@ -100,7 +102,11 @@ async def _start_or_do_without(spec: ModelSpec, metrics: EngineMetrics) -> Runni
         return None
 
 
-async def _start(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine:
+async def start_engine(spec: ModelSpec, metrics: EngineMetrics) -> RunningEngine:
+    """Start one model, in an environment that `start_engines` has prepared; takes tens of seconds.
+
+    Cancelling leaves no engine behind. **Raises:** EngineStartError.
+    """
     module, name = IMPLEMENTATIONS[spec.speech.backend if spec.speech else spec.task]
     try:
         implementation = await asyncio.to_thread(importlib.import_module, module)
@@ -122,17 +128,6 @@ def _unexpected(spec: ModelSpec, error: Exception) -> EngineStartError:
     """Make one model's error of what loading a backend raised: it runs anybody's code."""
     log.error("backend failed", model=spec.id, exc_info=error)
     return EngineStartError(f"model {spec.id}: its backend failed: {type(error).__name__}: {error}")
-
-
-def _spare_the_garbage_collector() -> None:
-    """Let it pass over what is there for good.
-
-    The modules of vLLM and its libraries hold a million objects: looking through them stops every
-    stream for half a second, again and again while many requests come and go.
-    """
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
 
 
 async def _end(starting: list[asyncio.Task[RunningEngine | None]]) -> None:

@@ -30,7 +30,6 @@ from app.engine.snac_decoder import CodecUnusable, SnacDecoder
 from app.engine.speech import Sound, SpeechJob, SpeechPrompt
 from app.engine.speech_text import speakable
 from app.engine.speech_voices import VoiceNames
-from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_start import Running, card, ended, started
 from app.engine.vllm_translation import generate_errors, room
 
@@ -181,7 +180,7 @@ class OrpheusEngine:
             prompt.input,
             prompt.parameters,
             run.request_id,
-            lora_request=None if run.adapter is None else lora_request(run.adapter),
+            lora_request=self._running.request(run.adapter),
             priority=run.priority,
         )
         with generate_errors():

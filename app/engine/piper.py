@@ -1,9 +1,7 @@
 """Text to speech with Piper: its voices, and a process that speaks with them.
 
-Piper is never imported here. A process that has died takes the requests in flight with it; `check`
-says so from then on, and it or the next request starts another, at once the first time and after
-longer and longer pauses where it keeps dying. Voices of one model have one sample rate. There are
-no adapters.
+Piper is never imported here. A process that has died takes the requests in flight with it, and the
+engine stays dead. Voices of one model have one sample rate. There are no adapters.
 """
 
 import asyncio
@@ -11,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,8 +37,6 @@ THREADS = 1
 MOST_RUNNING = 8
 RUN_SECONDS = 30.0
 SILENCE_SECONDS = 0.25
-LIVED_SECONDS = 60.0
-LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +58,6 @@ class PiperPrompt:
     max_tokens: int = 0
 
 
-class Pauses:
-    """Says when a process that has died may be started again. Times are in seconds."""
-
-    def __init__(self) -> None:
-        self._starts = 0
-        self._last = float("-inf")
-
-    def allows(self, now: float) -> bool:
-        pause = 2.0 ** (self._starts - 1) if self._starts else 0.0
-        return now >= self._last + min(pause, LONGEST_PAUSE_SECONDS)
-
-    def started(self, now: float) -> None:
-        """Count a start; one that comes long after the one before is the first again."""
-        self._starts = 1 if now - self._last > LIVED_SECONDS else self._starts + 1
-        self._last = now
-
-
 class PiperEngine:
     """Implements app.engine.speech.SpeechEngine. Made by `start`, ended by `close`."""
 
@@ -89,17 +68,12 @@ class PiperEngine:
         card: ModelCard,
         voices: Mapping[str, Voice],
         names: VoiceNames,
-        settings: WorkerSettings,
+        process: PiperProcess,
     ) -> None:
         self._card = card
         self._voices = voices
         self._names = names
-        self._settings = settings
-        self._process: PiperProcess | None = None
-        self._starting = asyncio.Lock()
-        self._mending: asyncio.Task[None] | None = None
-        self._pauses = Pauses()
-        self._is_closed = False
+        self._process = process
 
     @classmethod
     async def start(cls, spec: ModelSpec, metrics: EngineMetrics) -> Self:
@@ -112,15 +86,15 @@ class PiperEngine:
         card = _card(spec, spec.speech, voices)
         paths = {name: str(voice.path) for name, voice in voices.items()}
         settings = WorkerSettings(paths, card.max_running, THREADS, RUN_SECONDS)
-        engine = cls(card, voices, _names(spec, spec.speech, voices), settings)
+        names = _names(spec, spec.speech, voices)
         try:
-            engine._process = await PiperProcess.start(settings)
+            process = await PiperProcess.start(settings)
         except WorkerUnusable as error:
             raise EngineStartError(_why(spec, error)) from error
         except OSError as error:
             message = f"model {spec.id}: Piper's process cannot be started: {error.strerror}"
             raise EngineStartError(message) from error
-        return engine
+        return cls(card, voices, names, process)
 
     @property
     def card(self) -> ModelCard:
@@ -152,9 +126,8 @@ class PiperEngine:
         Closing or cancelling stops it within a sentence. **Raises:** EngineDead, EngineError.
         """
         assert isinstance(prompt, PiperPrompt), "an engine runs what it prepared itself"
-        process = await self._alive()
         is_silent = True
-        async with aclosing(process.speak(prompt.voice, prompt.text)) as parts:
+        async with aclosing(self._process.speak(prompt.voice, prompt.text)) as parts:
             async for part in parts:
                 is_silent = False
                 yield Sound(part.samples)
@@ -168,47 +141,13 @@ class PiperEngine:
             pass
 
     async def check(self) -> None:
-        """Return when the process is alive. **Raises:** EngineDead, and has it started again."""
-        if self._process is None or not self._process.is_alive:
-            # A server that is not ready gets no request that would do so.
-            if self._mending is None or self._mending.done():
-                self._mending = asyncio.create_task(self._mended())
+        """Return when the process is alive. **Raises:** EngineDead."""
+        if not self._process.is_alive:
             raise EngineDead("the process of Piper has ended")
 
     async def close(self) -> None:
         """End the process; what it speaks is lost."""
-        self._is_closed = True
-        async with self._starting:
-            if self._process is not None:
-                await self._process.close()
-        if self._mending is not None:
-            await self._mending
-
-    async def _mended(self) -> None:
-        with suppress(EngineDead):
-            await self._alive()
-
-    async def _alive(self) -> PiperProcess:
-        """Return the process, which is started again where it has died. **Raises:** EngineDead."""
-        async with self._starting:
-            if self._process is not None and self._process.is_alive:
-                return self._process
-            clock = asyncio.get_running_loop().time
-            if self._is_closed or not self._pauses.allows(clock()):
-                raise EngineDead("the process of Piper has ended")
-            try:
-                return await self._replaced()
-            finally:
-                self._pauses.started(clock())
-
-    async def _replaced(self) -> PiperProcess:
-        if self._process is not None:
-            await self._process.close()
-        try:
-            self._process = await PiperProcess.start(self._settings)
-        except (WorkerUnusable, OSError) as error:
-            raise EngineDead("the process of Piper does not start again") from error
-        return self._process
+        await self._process.close()
 
 
 def _running() -> int:

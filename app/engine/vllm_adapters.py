@@ -34,6 +34,7 @@ class VllmAdapterHost:
         self._llm = llm
         self._lora = lora
         self._shapes = shapes
+        self._known: set[int] = set()
 
     @property
     def capacity(self) -> int:
@@ -77,13 +78,25 @@ class VllmAdapterHost:
         if not is_loaded:
             await self.unload(adapter)
             raise AdapterLoadFailed(adapter.version.digest)
+        self._known.add(adapter.engine_id)
 
     async def unload(self, adapter: LoadedAdapter) -> None:
         """Free the adapter's place; one that the engine has dropped already is no error.
 
         **Raises:** EngineDead.
         """
+        self._known.discard(adapter.engine_id)
         try:
             await self._llm.remove_lora(adapter.engine_id)
         except EngineDeadError as error:
             raise EngineDead from error
+
+    def request(self, adapter: LoadedAdapter) -> LoRARequest:
+        """Return vLLM's name for an adapter that the engine was told of.
+
+        It would take any other one in by itself, beyond what its caller counts.
+        **Raises:** EngineDead, where the adapter was told to an engine that this one has replaced.
+        """
+        if adapter.engine_id not in self._known:
+            raise EngineDead("the engine that held the adapter has died")
+        return lora_request(adapter)

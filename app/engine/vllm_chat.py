@@ -32,7 +32,6 @@ from app.engine.base import (
 from app.engine.chat_parts import ChatParts, check_parsers, furnish
 from app.engine.control_tokens import Hidden, unescaped
 from app.engine.metrics import EngineMetrics
-from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_outputs import AnswerReader, ParsedBy
 from app.engine.vllm_start import Running, ended, started
 from app.engine.vllm_translation import (
@@ -117,7 +116,7 @@ class VllmChatEngine:
             prompt.input,
             prompt.parameters,
             run.request_id,
-            lora_request=None if run.adapter is None else lora_request(run.adapter),
+            lora_request=self._running.request(run.adapter),
             priority=run.priority,
             **prompt.thinking,
         )

@@ -19,7 +19,6 @@ from app.engine.metrics import EngineMetrics
 from app.engine.pooling import PoolingJob, PoolingPrompt, Vector
 from app.engine.pooling_parts import PoolingParts, check_template, furnish
 from app.engine.pooling_prompts import PROBES, VllmPoolingPrompt
-from app.engine.vllm_adapters import lora_request
 from app.engine.vllm_args import RENDERER_THREADS
 from app.engine.vllm_start import Running, ended, started
 from app.engine.vllm_translation import generate_errors
@@ -77,7 +76,7 @@ class VllmPoolingEngine:
             prompt.input,
             prompt.parameters,
             run.request_id,
-            lora_request=None if run.adapter is None else lora_request(run.adapter),
+            lora_request=self._running.request(run.adapter),
             priority=run.priority,
         )
         with generate_errors():

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import vllm
 from prometheus_client import CollectorRegistry
+from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from adapters_registry.types import LoadedAdapter
 from app.catalog import ModelSpec
 from app.engine.base import EngineDead, EngineStartError, ModelCard
 from app.engine.fingerprint import fingerprint
@@ -36,6 +38,13 @@ class Running:
     llm: AsyncLLM
     registry: CollectorRegistry
     adapters: VllmAdapterHost | None
+
+    def request(self, adapter: LoadedAdapter | None) -> LoRARequest | None:
+        """Return vLLM's name for a request's adapter. **Raises:** EngineDead."""
+        if adapter is None:
+            return None
+        assert self.adapters is not None, "an engine without adapters has loaded none"
+        return self.adapters.request(adapter)
 
     async def check(self) -> None:
         """Return when the process is alive. **Raises:** EngineDead."""

@@ -13,9 +13,11 @@ from app.engine.base import (
     EngineError,
     Job,
     Prompt,
+    Usage,
 )
 from app.engine.job_text import estimated_tokens
 from app.inference.serving import Served
+from app.usage.types import Amounts
 
 
 class Generation(Served):
@@ -65,13 +67,12 @@ class Generation(Served):
             async for delta in deltas:
                 tokens += delta.tokens
                 if awaited and self.tier != "batch":  # how long a line waits is nobody's concern
-                    observer.first_token(label, self._first_token_seconds(delta))
+                    self._first_token(self._first_token_seconds(delta))
                     awaited = False
                 if (usage := delta.usage) is not None and delta.finish_reason is not None:
                     finished = True
                     observer.generated(label, usage)
-                    prompt_tokens = usage.prompt_tokens - usage.cached_tokens
-                    self._used_tokens += prompt_tokens + usage.completion_tokens
+                    self._use(_amounts(usage))
                     yield delta
                     return
                 yield delta
@@ -82,13 +83,21 @@ class Generation(Served):
         finally:
             if not finished:
                 observer.abandoned(label, prompt.tokens, tokens)
-                # What the server fails at is not charged.
-                self._used_tokens += 0 if failed else prompt.tokens + tokens
+                if not failed:
+                    self._use(Amounts(prompt_tokens=prompt.tokens, completion_tokens=tokens))
 
     def _first_token_seconds(self, delta: Delta) -> float:
         """Seconds from arrival; an answer that comes whole took its generation time on top."""
         later = delta.usage.completion_seconds if delta.usage else 0.0
         return max(time.perf_counter() - self._started - later, 0.0)
+
+
+def _amounts(usage: Usage) -> Amounts:
+    return Amounts(
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_tokens=usage.completion_tokens,
+    )
 
 
 def _most_tokens(job: Job, prompt: Prompt) -> int:

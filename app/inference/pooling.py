@@ -11,6 +11,7 @@ import numpy as np
 from app.engine.base import EngineError, Run, Usage
 from app.engine.pooling import PoolingEngine, PoolingJob, PoolingPrompt, Vector
 from app.inference.serving import Served
+from app.usage.types import Amounts
 
 SHARE = 4
 """One request runs at most this part, a quarter, of what its engine runs at once."""
@@ -88,7 +89,8 @@ class Pooling(Served):
         finally:
             tokens = sum(prompts[number].tokens for number in vectors)
             # What the server fails at is not charged, though a part of it ran.
-            self._used_tokens += 0 if failed else tokens
+            if not failed:
+                self._use(Amounts(prompt_tokens=tokens))
             self._ports.observer.generated(self.card.id, Usage(tokens, 0, 0, 0.0, 0.0, 0.0))
 
 

@@ -11,6 +11,7 @@ from app.errors import ApiError
 from app.inference.gate import Reason
 from app.inference.spare import Line
 from app.inference.tiers import Tier
+from app.usage.types import Account, Amounts
 
 
 class Resolver(Protocol):
@@ -77,6 +78,8 @@ class Observer(Protocol):
 
     def first_token(self, model: str, seconds: float) -> None: ...
 
+    def adapter_first_token(self, base_model: str, adapter: str, seconds: float) -> None: ...
+
     def generated(self, model: str, usage: Usage) -> None: ...
 
     def abandoned(self, model: str, prompt_tokens: int, completion_tokens: int) -> None: ...
@@ -86,6 +89,10 @@ class Observer(Protocol):
     def spoken(self, model: str, seconds: float) -> None: ...
 
     def leased(self, lease: Lease) -> None: ...
+
+    def used(self, account: Account, amounts: Amounts) -> None: ...
+
+    def limit_refused(self, org_id: str, model: str, tier: str, unit: str) -> None: ...
 
 
 class ImageIntake(Protocol):

@@ -25,6 +25,7 @@ from app.inference.spare import Displaced, Line
 from app.inference.tiers import PRIORITIES, AskedTier, Tier, wanted
 from app.limits.windows import pool
 from app.tasks import Task
+from app.usage.types import Account, Amounts, Ledger
 
 NO_ROOM = (413, 429)
 """Statuses of a limit that is used up, or too small for the request."""
@@ -42,6 +43,7 @@ class Ports:
     limits: Limits
     admission: Admission
     observer: Observer
+    ledger: Ledger
     salt: Callable[[str], str]
 
 
@@ -76,7 +78,7 @@ class Served:
         self._interruption = asyncio.timeout(None)
         self._budget: Budget | None = None
         self._runs = 0
-        self._used_tokens = 0
+        self._used = Amounts()
 
     @property
     def id(self) -> str:
@@ -127,6 +129,7 @@ class Served:
         try:
             yield
         except ApiError:
+            self._used = Amounts()
             await self._counted.return_seconds()
             raise
 
@@ -140,11 +143,41 @@ class Served:
                 await self.count()
 
     async def settle(self) -> None:
-        """Give back what was reserved and not used; with the budget's last state in the headers."""
+        """Give back what was reserved and not used; with the budget's last state in the headers.
+
+        What was used is recorded first: it counts, whatever becomes of the rest.
+        """
+        if self._interruption.expired():
+            self._used = Amounts()
+        self._record()
         if self._budget is not None:
-            is_displaced = self._interruption.expired()
-            await self._budget.settle(tokens=0 if is_displaced else self._used_tokens)
+            await self._budget.settle(tokens=self._charged_tokens)
             self._context.headers.update(self._budget.headers)
+
+    @property
+    def _charged_tokens(self) -> int:
+        used = self._used
+        return used.prompt_tokens - used.cached_tokens + used.completion_tokens
+
+    def _use(self, amounts: Amounts) -> None:
+        """Take note of what the caller is charged; not of what the server fails at."""
+        self._used = self._used.plus(amounts)
+
+    def _record(self) -> None:
+        if not any(self._used):
+            return
+        caller, is_batch = self._context.caller, self._context.is_batch
+        adapter = "" if self._model.version is None else self._model.id
+        account = Account(caller.org_id, caller.key_id, self.card.id, adapter, is_batch)
+        ledger = self._ports.ledger if self._context.ledger is None else self._context.ledger
+        amounts = self._used._replace(requests=1)
+        ledger.record(account, amounts)
+        self._ports.observer.used(account, amounts)
+
+    def _first_token(self, seconds: float) -> None:
+        self._ports.observer.first_token(self.card.id, seconds)
+        if self._model.version is not None:
+            self._ports.observer.adapter_first_token(self.card.id, self._model.id, seconds)
 
     @asynccontextmanager
     async def interruptible(self) -> AsyncIterator[None]:
@@ -252,8 +285,14 @@ class Served:
     def _next_tier_or(self, error: ApiError) -> None:
         others = [tier for tier in self._tiers if pool(tier) != pool(self.tier)]
         if error.status not in NO_ROOM or not others:
+            self._tell_refused(error)
             raise error
         self._tiers = others
+
+    def _tell_refused(self, error: ApiError) -> None:
+        if error.status in NO_ROOM:
+            org_id, model = self._context.caller.org_id, self.card.id
+            self._ports.observer.limit_refused(org_id, model, self.tier, error.type)
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ from app.engine.job_text import CHARACTERS_PER_TOKEN
 from app.engine.speech import Sound, SpeechEngine, SpeechJob, SpeechPrompt
 from app.errors import invalid_request, shortened
 from app.inference.serving import Served
+from app.usage.types import Amounts
 
 LISTED_CHARACTERS = 1_024
 """Most of the names of voices that an error lists."""
@@ -20,6 +21,7 @@ class Speaking(Served):
 
     task = "speech"
     field = "input"
+    _characters = 0
 
     @property
     def sample_rate(self) -> int:
@@ -36,6 +38,7 @@ class Speaking(Served):
         with self.preparing(len(text) // CHARACTERS_PER_TOKEN):
             prompt = await self._engine.prepare(SpeechJob(text, voice, self.cache_salt))
         await self.reserve(prompt.tokens + prompt.max_tokens)
+        self._characters = len(text)
         return prompt
 
     async def speak(self, prompt: SpeechPrompt) -> AsyncGenerator[Sound, None]:
@@ -80,7 +83,7 @@ class Speaking(Served):
             async for sound in sounds:
                 if not samples and len(sound.samples):
                     seconds = time.perf_counter() - self._started
-                    self._ports.observer.first_token(self.card.id, seconds)
+                    self._first_token(seconds)
                 tokens += sound.tokens
                 samples += len(sound.samples)
                 yield sound
@@ -89,13 +92,21 @@ class Speaking(Served):
             failed = True
             raise
         finally:
-            # What the server fails at is not charged.
-            self._used_tokens += 0 if failed else prompt.tokens + tokens
+            if not failed:
+                self._use(self._amounts(prompt.tokens, tokens, samples))
             self._tell(prompt.tokens, tokens, finished=finished)
             self._ports.observer.spoken(self.card.id, samples / self.sample_rate)
         if not samples:
             # Made by the model, whose weights may be the caller's, it is paid for.
             raise PromptRefused("No speech could be made of this input.")
+
+    def _amounts(self, prompt_tokens: int, tokens: int, samples: int) -> Amounts:
+        return Amounts(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=tokens,
+            input_characters=self._characters,
+            output_audio_ms=round(samples * 1000 / self.sample_rate),
+        )
 
     def _tell(self, prompt_tokens: int, tokens: int, *, finished: bool) -> None:
         label, observer = self.card.id, self._ports.observer

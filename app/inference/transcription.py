@@ -17,6 +17,7 @@ from app.engine.transcription import Heard, Listening, TranscriptionEngine, Tran
 from app.inference.hearing import heard_well
 from app.inference.serving import Served
 from app.inference.transcript import Passage, Transcript, put_together
+from app.usage.types import Amounts
 
 SHARE = 4
 """One request runs at most this part, a quarter, of what its engine runs at once."""
@@ -76,6 +77,7 @@ class Transcribing(Served):
         seconds = len(audio) / SAMPLE_RATE
         async with self.charging_seconds(max(seconds, LEAST_SECONDS)):
             self._ports.observer.heard(self.card.id, seconds)
+            self._use(Amounts(input_audio_ms=round(seconds * 1000)))
             return await self._written_down(audio, seconds, how)
 
     async def _written_down(self, audio: Audio, seconds: float, how: Dictation) -> Transcript:
@@ -96,9 +98,18 @@ class Transcribing(Served):
     def _engine(self) -> TranscriptionEngine:
         return cast(TranscriptionEngine, self._model.engine)
 
+    @property
+    def _charged_tokens(self) -> int:
+        """None: what it is charged for are seconds."""
+        return 0
+
     def _count(self, heard: Heard) -> None:
         usage = Usage(heard.prompt_tokens, heard.completion_tokens, 0, 0.0, 0.0, 0.0)
         self._ports.observer.generated(self.card.id, usage)
+        amounts = Amounts(
+            prompt_tokens=heard.prompt_tokens, completion_tokens=heard.completion_tokens
+        )
+        self._use(amounts)
 
 
 class _Listener:

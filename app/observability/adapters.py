@@ -11,6 +11,10 @@ _GAUGES: dict[str, tuple[str, Callable[[HostStats], int]]] = {
         "Adapters that the engine holds.",
         lambda host: host.residents.resident,
     ),
+    "lora_api_adapters_capacity": (
+        "Adapters that the engine can hold.",
+        lambda host: host.residents.capacity,
+    ),
     "lora_api_adapters_leased": (
         "Adapters that running requests or pins hold.",
         lambda host: host.residents.leased,

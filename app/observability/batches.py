@@ -5,7 +5,7 @@ are urls of endpoints, base models and statuses; no organisation and no batch is
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -70,15 +70,20 @@ class BatchMetrics:
         """Count a chunk or step that another process has taken over."""
         self._leases_lost.inc()
 
+    def batch_model_served(self, model: str) -> None:
+        """Show a base model in the queue also while there is nothing for it."""
+        self._queue.models.add(model)
+
     def queue_seen(self, stats: QueueStats) -> None:
         """Show the queue as it was just read."""
         self._queue.show(stats, time.time())
 
 
 class QueueCollector:
-    """The queue as it was last read; nothing before that."""
+    """The queue as it was last read; nothing before that. `models` are always shown."""
 
     def __init__(self) -> None:
+        self.models: set[str] = set()
         self._seen: tuple[QueueStats, float] | None = None
 
     def show(self, stats: QueueStats, at: float) -> None:
@@ -91,7 +96,7 @@ class QueueCollector:
             return
         stats, seen_at = self._seen
         yield _batches(stats.batches)
-        yield _lines(stats)
+        yield _lines(stats, self.models)
         numbers = {
             "chunks_overdue": (
                 "Chunks held by processes that were not heard of in time, for anybody to take.",
@@ -115,13 +120,13 @@ def _batches(counts: Mapping[str, int]) -> Metric:
     return gauge
 
 
-def _lines(stats: QueueStats) -> Metric:
+def _lines(stats: QueueStats, models: Collection[str]) -> Metric:
     gauge = GaugeMetricFamily(
         "lora_api_batch_lines",
         "Lines without a result that is stored: queued, or running on some replica.",
         labels=["model", "state"],
     )
-    for model in sorted({*stats.queued_lines, *stats.running_lines}):
+    for model in sorted({*stats.queued_lines, *stats.running_lines, *models}):
         gauge.add_metric([model or NO_MODEL, "queued"], stats.queued_lines.get(model, 0))
         gauge.add_metric([model or NO_MODEL, "running"], stats.running_lines.get(model, 0))
     return gauge

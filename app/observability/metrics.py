@@ -1,4 +1,4 @@
-"""The service's own Prometheus metrics. Labels are bounded: base models, route templates, tiers."""
+"""The service's own Prometheus metrics. Labels are bounded, also where tenants are named."""
 
 from typing import get_args
 
@@ -8,6 +8,10 @@ from adapters_registry.download import RefusalReason
 from adapters_registry.types import AdapterVersion, Lease, Tier
 from app.engine.base import Usage
 from app.observability.batches import BatchMetrics
+from app.observability.engines import SupervisionMetrics
+from app.observability.health import HealthMetrics
+from app.observability.metering import MeteringMetrics
+from app.observability.tenants import TenantMetrics
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -77,6 +81,11 @@ class GenerationMetrics:
         """Record a time to first token; `model` is a base model's id."""
         self._first_token.labels(model).observe(seconds)
 
+    def model_served(self, model: str) -> None:
+        """Have the token counters of a base model at zero."""
+        for kind in ("prompt", "cached", "completion"):
+            self._tokens.labels(model, kind)
+
     def generated(self, model: str, usage: Usage) -> None:
         """Count a finished generation's tokens; `model` is a base model's id."""
         self._tokens.labels(model, "prompt").inc(usage.prompt_tokens)
@@ -134,6 +143,36 @@ class AdapterMetrics:
         for reason in get_args(RefusalReason):
             self._refused_fetches.labels(reason)
 
+        self._load_failures = Counter(
+            "lora_api_adapter_load_failures",
+            "Adapters that the engine failed to load.",
+            ["base_model"],
+            registry=registry,
+        )
+        self._unloads = Counter(
+            "lora_api_adapter_unloads",
+            "Adapters taken out of the engine: others needed the room, or they were deleted.",
+            ["base_model"],
+            registry=registry,
+        )
+
+    def adapters_served(self, base_model: str) -> None:
+        """Have all series of a base model at zero, so that its first events are seen to happen."""
+        for tier in Tier:
+            self._load_seconds.labels(base_model, tier)
+            self._lease_seconds.labels(base_model, tier)
+            self._loads.labels(base_model, tier)
+        self._load_failures.labels(base_model)
+        self._unloads.labels(base_model)
+
+    def adapter_load_failed(self, base_model: str) -> None:
+        """Count an adapter that the engine failed to load."""
+        self._load_failures.labels(base_model).inc()
+
+    def adapter_unloaded(self, base_model: str) -> None:
+        """Count an adapter that left the engine."""
+        self._unloads.labels(base_model).inc()
+
     def adapter_loaded(self, version: AdapterVersion, tier: Tier, seconds: float) -> None:
         """Count a load and how long fetching and loading took."""
         self._loads.labels(version.base_model, tier).inc()
@@ -179,13 +218,27 @@ class UpkeepMetrics:
         self._background_failures.labels(task).inc()
 
 
-class Metrics(HttpMetrics, GenerationMetrics, AdapterMetrics, BatchMetrics, UpkeepMetrics):
-    """All of them, in a registry of their own."""
+class Metrics(
+    HttpMetrics,
+    GenerationMetrics,
+    AdapterMetrics,
+    BatchMetrics,
+    HealthMetrics,
+    SupervisionMetrics,
+    MeteringMetrics,
+    UpkeepMetrics,
+    TenantMetrics,
+):
+    """All of them, in a registry of their own; so many are named, the others counted together."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, organizations: int = 100, adapters: int = 100) -> None:
         self.registry = CollectorRegistry()
         HttpMetrics.__init__(self, self.registry)
         GenerationMetrics.__init__(self, self.registry)
         AdapterMetrics.__init__(self, self.registry)
         BatchMetrics.__init__(self, self.registry)
+        HealthMetrics.__init__(self, self.registry)
+        SupervisionMetrics.__init__(self, self.registry)
+        MeteringMetrics.__init__(self, self.registry)
         UpkeepMetrics.__init__(self, self.registry)
+        TenantMetrics.__init__(self, self.registry, organizations=organizations, adapters=adapters)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters_registry.errors import AdapterLoadFailed
+from adapters_registry.errors import EngineReplaced
 from adapters_registry.testing import RecordingHost, until
 from tests.adapters_registry.world import BASE, closed, open_world, release
 
@@ -37,7 +37,7 @@ async def test_a_new_engine_ends_loads_of_the_old_one(world):
         await until(lambda: len(world.host.loads) == 2)
         await replace_engine(world)
     for holder in loading:
-        with pytest.raises(AdapterLoadFailed):
+        with pytest.raises(EngineReplaced):
             await holder.task
     assert world.is_quiet()
     await world.touch(world.versions[0])
@@ -59,7 +59,7 @@ async def test_a_new_engine_ends_those_who_wait_for_an_unload_of_the_old_one(wor
         waiting = world.hold(world.versions[3])
         await until(lambda: world.host.unloads)
         await replace_engine(world)
-    with pytest.raises(AdapterLoadFailed):
+    with pytest.raises(EngineReplaced):
         await waiting.task
     assert world.residents().resident == 0
 
@@ -70,7 +70,7 @@ async def test_a_discard_that_a_new_engine_broke_off_may_be_repeated(world):
         discarding = asyncio.create_task(world.registry.discard(world.versions[0]))
         await until(lambda: world.host.unloads)
         await replace_engine(world)
-    with pytest.raises(AdapterLoadFailed):
+    with pytest.raises(EngineReplaced):
         await discarding
     await world.registry.discard(world.versions[0])
     assert world.is_gone(world.versions[0])
@@ -90,7 +90,7 @@ async def test_a_new_engine_ends_a_pin_that_is_being_loaded(world):
         pinning = asyncio.create_task(world.registry.pin(world.versions[0]))
         await until(lambda: world.host.loads)
         await replace_engine(world)
-    with pytest.raises(AdapterLoadFailed):
+    with pytest.raises(EngineReplaced):
         await pinning
     assert list(world.registry.pins) == []
     await world.registry.pin(world.versions[0])

@@ -16,6 +16,7 @@ from adapters_registry.digest import artifact_digest
 from adapters_registry.errors import (
     AdapterCapacityExceeded,
     AdapterLoadFailed,
+    EngineReplaced,
     ObjectCorrupt,
     ObjectNotFound,
     StoreUnavailable,
@@ -192,7 +193,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def replace_engine(self):
         if not (self.clients or self.tasks):
             return
-        self.excuses.add(AdapterLoadFailed)
+        self.excuses.add(EngineReplaced)
         self.replica.host.known.clear()
         self.loop.run_until_complete(self.forget())
 

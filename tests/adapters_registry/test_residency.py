@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters_registry.errors import AdapterLoadFailed
+from adapters_registry.errors import AdapterLoadFailed, EngineReplaced
 from adapters_registry.residency import Fetched, Phase, Residency, Residents
 from adapters_registry.types import AdapterVersion, Digest, LoadedAdapter, Tier
 
@@ -249,7 +249,7 @@ def test_abandoning_ends_every_stay():
     places.residency.abandon()
     assert {stay.phase for stay in every} == {Phase.OVER}
     assert all(stay.settled.is_set() and stay.left.is_set() for stay in every)
-    assert isinstance(waiting.error, AdapterLoadFailed)
+    assert isinstance(waiting.error, EngineReplaced)
     assert places.residency.snapshot() == Residents(5, 0, 0, 0)
 
 

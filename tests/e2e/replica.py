@@ -44,6 +44,7 @@ from app.limits.limiter import make_rate_limits
 from app.observability.metrics import Metrics
 from app.storage.orphans import OrphanSweep
 from app.storage.ownership import StoreOwnership
+from app.usage.tally import Tally
 from tests.app.inference.stubs import StubImages
 
 GRACE_SECONDS = 3600.0
@@ -197,6 +198,7 @@ def _chat(parts: Parts) -> ChatService:
         ),
         admission=BoundedAdmission([each.card for each in parts.engines.values()], queue=64),
         observer=Metrics(),
+        ledger=Tally(),
         salt=lambda org: f"salt of {org}",
     )
     return ChatService(Inference(ports), StubImages())

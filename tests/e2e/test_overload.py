@@ -24,6 +24,7 @@ from app.inference.serving import Inference, Ports
 from app.inference.tiers import AskedTier
 from app.limits.limiter import make_rate_limits
 from app.observability.metrics import Metrics
+from app.usage.tally import Tally
 from tests.fixtures.engines import GREEDY, MODEL_ID, TinyEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
@@ -101,6 +102,7 @@ async def inference(
             limits=limits,
             admission=admission,
             observer=metrics,
+            ledger=Tally(),
             salt=lambda org: org,
         )
     )

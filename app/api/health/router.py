@@ -36,4 +36,4 @@ async def ready(health: HealthServiceDep, response: Response) -> Readiness:
 @router.get("/metrics", operation_id="getMetrics", response_class=PlainTextResponse)
 async def metrics(health: HealthServiceDep) -> Response:
     """Prometheus text format: the service's metrics and those of every engine."""
-    return Response(health.metrics(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await health.metrics(), media_type=CONTENT_TYPE_LATEST)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
@@ -40,6 +41,12 @@ class Parts:
     absent: Collection[str] = ()
 
 
+class HealthObserver(Protocol):
+    """Is shown what works (app.observability.health)."""
+
+    def health_seen(self, *, is_ready: bool, parts: Mapping[str, bool]) -> None: ...
+
+
 CHECK_TIMEOUT_SECONDS = 4.0
 FRESH_SECONDS = 1.0
 
@@ -47,9 +54,15 @@ FRESH_SECONDS = 1.0
 class HealthService:
     """Runs the checks of all parts side by side; renders all metric registries as one text."""
 
-    def __init__(self, parts: Parts, registries: Sequence[CollectorRegistry]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        registries: Sequence[CollectorRegistry],
+        observer: HealthObserver | None = None,
+    ) -> None:
         self._parts = parts
         self._registries = registries
+        self._observer = observer
         self._one_at_a_time = asyncio.Lock()
         self._checked_at = -math.inf
         self._health = Health([], [])
@@ -94,9 +107,17 @@ class HealthService:
             return False
         return True
 
-    def metrics(self) -> bytes:
-        """Return everything in Prometheus text format."""
+    async def metrics(self) -> bytes:
+        """Return everything in Prometheus text format, with what works now."""
+        health = await self.check()
+        if self._observer is not None:
+            self._show(health, self._observer)
         return b"".join(generate_latest(registry) for registry in self._registries)
+
+    def _show(self, health: Health, observer: HealthObserver) -> None:
+        failing = {*health.failing, *health.degraded}
+        parts = {name: name not in failing for name in (*self._parts.vital, *self._parts.useful)}
+        observer.health_seen(is_ready=not health.failing, parts=parts)
 
 
 def _named(models: Sequence[str]) -> list[str]:

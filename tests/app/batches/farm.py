@@ -11,14 +11,14 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from adapters_registry.directory import DirectoryStore
 from app.batches.objects import BATCHES
 from app.batches.types import UNFINISHED
 from app.db.clock import NOW
 from app.db.engine import Database
-from app.db.tables import BatchChunkRow, BatchRow, FileRow
+from app.db.tables import BatchChunkRow, BatchRow, FileRow, UsageRow
 from app.files.objects import object_key
 from app.ids import new_id
 from tests.app.batches.processes import BASE, URL, Process
@@ -195,6 +195,13 @@ class Farm:
         for results in (output, error):
             order = [result["custom_id"] for result in results]
             assert order == [each["custom_id"] for each in asked if each["custom_id"] in order]
+
+    async def check_usage(self) -> None:
+        """Require that every line that was answered is counted once, all batches having ended."""
+        async with self.database.sessions() as session:
+            answered = await session.scalar(select(func.sum(BatchRow.completed)))
+            counted = await session.scalar(select(func.sum(UsageRow.requests)))
+        assert (counted or 0) == answered
 
     async def objects(self, batch_id: str) -> list[str]:
         """Return the keys of what the store keeps for a batch's sake."""

@@ -26,6 +26,7 @@ from app.db.engine import Database
 from app.errors import ApiError
 from app.inference.context import RequestContext
 from app.settings import BatchSettings
+from app.usage.types import Account, Amounts
 
 URL = "/v1/chat/completions"
 BASE = "base"
@@ -216,6 +217,9 @@ async def answer_all(context: RequestContext, body: Mapping[str, Any]) -> bytes:
         raise ApiError(400, "refused", param="do")
     if body.get("do") == "fail":
         raise RuntimeError("a bug")
+    assert context.ledger is not None
+    account = Account(context.caller.org_id, context.caller.key_id, str(body["model"]), "", True)
+    context.ledger.record(account, Amounts(requests=1))
     return b'{"object":"answer","model":"%s"}' % str(body["model"]).encode()
 
 

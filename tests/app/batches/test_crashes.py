@@ -1,4 +1,7 @@
-"""Whatever call a process dies at, or fails at, every line ends up with exactly one result."""
+"""Whatever call a process dies at, or fails at, every line ends up with exactly one result.
+
+And what a line has used is counted once, however often it was asked.
+"""
 
 import asyncio
 import itertools
@@ -71,6 +74,7 @@ async def require_completion(farm: Farm, batch_id: str) -> None:
     row = await farm.row(batch_id)
     assert (row.status, row.completed, row.failed) == ("completed", 10, 2)
     assert [each["custom_id"] for each in (await farm.results(batch_id))[1]] == ["bug", "bad"]
+    await farm.check_usage()
 
 
 async def test_a_process_may_die_at_any_call(light_farm: Farm) -> None:
@@ -107,6 +111,7 @@ async def test_processes_that_die_one_after_another_lose_nothing(farm: Farm) -> 
         await farm.end_leases()
     await farm.work_off(batch_id, **SOON)
     await farm.check(batch_id, ASKED)
+    await farm.check_usage()
 
 
 async def test_a_store_that_gives_half_of_what_it_was_given_makes_no_line_disappear(

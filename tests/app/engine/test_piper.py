@@ -10,8 +10,9 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -29,9 +30,10 @@ from app.engine.base import (
     Run,
 )
 from app.engine.metrics import EngineMetrics
-from app.engine.piper import Pauses, PiperEngine
+from app.engine.piper import PiperEngine
 from app.engine.piper_process import PiperProcess, WorkerSettings
 from app.engine.speech import Sound, SpeechJob
+from app.engine.supervised import SupervisedEngine
 
 JOE = "en_US-joe-medium"
 RUN = Run("test")
@@ -78,9 +80,7 @@ async def _seconds(engine: PiperEngine, text: str) -> float:
 
 
 def _process(engine: PiperEngine) -> PiperProcess:
-    process = engine._process
-    assert process is not None
-    return process
+    return engine._process
 
 
 async def _kill(engine: PiperEngine) -> None:
@@ -197,10 +197,9 @@ async def test_a_process_that_hangs_is_ended(
         await process.close()
 
 
-async def test_a_killed_process_fails_what_is_in_flight_and_the_next_request_starts_another(
+async def test_a_killed_process_fails_what_is_in_flight_and_all_that_follows(
     own_engine: PiperEngine,
 ):
-    before = _process(own_engine).pid
     sounds = _sounds(own_engine, LONG)
     waiting = [asyncio.create_task(_seconds(own_engine, LONG)) for _ in range(4)]
     await anext(sounds)
@@ -212,58 +211,26 @@ async def test_a_killed_process_fails_what_is_in_flight_and_the_next_request_sta
         await own_engine.check()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(outcome, EngineDead) for outcome in outcomes)
-    assert await _seconds(own_engine, "I am back.") > 0.3
-    await own_engine.check()
-    assert _process(own_engine).pid != before
-
-
-async def test_a_server_that_is_asked_for_its_health_alone_gets_well(own_engine: PiperEngine):
-    await _kill(own_engine)
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await own_engine.check()
-                break
-            except EngineDead:
-                await asyncio.sleep(0.05)
-    assert await _seconds(own_engine, "I am back.") > 0.3
-
-
-async def test_an_engine_that_is_closed_while_it_gets_well_leaves_no_process(piper_voice: Path):
-    engine = await PiperEngine.start(_spec(piper_voice.parent), EngineMetrics())
-    before = set(psutil.Process().children())
-    await _kill(engine)
-    with pytest.raises(EngineDead):
-        await engine.check()
-    await asyncio.sleep(0)
-    await engine.close()
-    assert set(psutil.Process().children()) <= before
-
-
-async def test_a_process_that_keeps_dying_is_not_started_for_every_request(
-    own_engine: PiperEngine,
-):
-    for _ in range(8):
-        own_engine._pauses.started(asyncio.get_running_loop().time())
-    await _kill(own_engine)
-    before = _process(own_engine)
     with pytest.raises(EngineDead):
         await own_engine.probe(RUN)
-    assert _process(own_engine) is before
 
 
-def test_pauses_grow_and_begin_anew_after_a_life():
-    pauses = Pauses()
-    assert pauses.allows(0.0)
-    pauses.started(0.0)
-    assert not pauses.allows(0.9)
-    assert pauses.allows(1.0)
-    pauses.started(1.0)
-    assert not pauses.allows(2.9)
-    assert pauses.allows(3.0)
-    pauses.started(100.0)
-    assert not pauses.allows(100.9)
-    assert pauses.allows(101.0)
+async def test_a_supervised_engine_is_another_process_after_a_death(own_engine: PiperEngine):
+    spec = _spec(Path(own_engine._voices[JOE].path).parent)
+    start = partial(PiperEngine.start, spec, EngineMetrics())
+    supervised = SupervisedEngine(spec.id, own_engine, start)
+    speaker: Any = supervised
+    await _kill(own_engine)
+    await supervised.bury()
+    with pytest.raises(EngineDead):
+        await _seconds(speaker, "I am dead.")
+    await supervised.revive(_nothing)
+    assert await _seconds(speaker, "I am back.") > 0.3
+    await supervised.close()
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def test_closing_leaves_no_process(piper_voice: Path):

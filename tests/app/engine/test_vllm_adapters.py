@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from adapters_registry.errors import AdapterLoadFailed
 from adapters_registry.host import AdapterHost
 from adapters_registry.types import LoadedAdapter
+from app.engine.base import EngineDead
 from tests.fixtures.engines import MAX_CPU_LORAS, TinyEngine
 from tests.fixtures.tiny_llama import KEY_VALUE
 
@@ -42,6 +43,16 @@ async def test_each_adapter_changes_the_answer_in_its_own_way(
         await _answer(tiny_engine, host, tiny_engine.adapter(2, rank=16)),
     }
     assert len(answers) == 4
+
+
+async def test_an_adapter_that_this_engine_was_never_told_of_is_not_taken_in(
+    tiny_engine: TinyEngine,
+):
+    """Its lease is of an engine that has died."""
+    before = await tiny_engine.known()
+    with pytest.raises(EngineDead):
+        await tiny_engine.text(tiny_engine.job(), tiny_engine.adapter(5))
+    assert await tiny_engine.known() == before
 
 
 async def test_unloading_twice_is_no_error(tiny_engine: TinyEngine, host: AdapterHost):

@@ -30,6 +30,7 @@ from app.inference.generation import Generation
 from app.inference.serving import Inference, Ports
 from app.inference.spare import Displaced
 from app.inference.tiers import PRIORITIES
+from app.usage.tally import Tally
 from tests.app.inference.stubs import Recorder, StubLimits
 from tests.fixtures.engines import GREEDY, MODEL_ID, TinyEngine
 from tests.fixtures.tiny_llama import TARGETS, write_adapter
@@ -226,6 +227,7 @@ async def shared(
             limits=StubLimits(),
             admission=admission,
             observer=Recorder(),
+            ledger=Tally(),
             salt=lambda org: org,
         )
         lines = SpareCapacity({MODEL_ID: tiny.engine}, admission).lines(MODEL_ID)

@@ -17,6 +17,8 @@ from app.errors import ApiError, model_not_found
 from app.inference.admission import BoundedAdmission
 from app.inference.context import RequestContext
 from app.inference.serving import Inference, Ports
+from app.usage.tally import Tally
+from app.usage.types import Account, Amounts
 
 ORG = "org_01jh6x76wtemjr74t1fh0faj5t"
 REQUEST = "req_01jh6x76wtemjr74t1fh0faj5t"
@@ -238,6 +240,9 @@ class Recorder:
         self.cut: list[tuple[str, int, int]] = []
         self.audio_in: list[tuple[str, float]] = []
         self.audio_out: list[tuple[str, float]] = []
+        self.adapter_first_tokens: list[tuple[str, str, float]] = []
+        self.used_amounts: list[tuple[Account, Amounts]] = []
+        self.limit_refusals: list[tuple[str, str, str, str]] = []
 
     def first_token(self, model: str, seconds: float) -> None:
         self.first_tokens.append((model, seconds))
@@ -256,6 +261,15 @@ class Recorder:
 
     def leased(self, lease: Lease) -> None:
         self.leases.append(lease)
+
+    def adapter_first_token(self, base_model: str, adapter: str, seconds: float) -> None:
+        self.adapter_first_tokens.append((base_model, adapter, seconds))
+
+    def used(self, account: Account, amounts: Amounts) -> None:
+        self.used_amounts.append((account, amounts))
+
+    def limit_refused(self, org_id: str, model: str, tier: str, unit: str) -> None:
+        self.limit_refusals.append((org_id, model, tier, unit))
 
 
 class StubImages:
@@ -278,6 +292,7 @@ class Surroundings:
     def __init__(self, engine: Engine) -> None:
         self.adapters = StubAdapters()
         self.observer = Recorder()
+        self.ledger = Tally(clock=lambda: 0.0)
         self.limits = StubLimits()
         self.resolver = StubResolver(engine)
         self.admission = BoundedAdmission([engine.card], queue=4)
@@ -293,6 +308,7 @@ class Surroundings:
                 limits=self.limits,
                 admission=admission,
                 observer=self.observer,
+                ledger=self.ledger,
                 salt=lambda org: f"salt of {org}",
             )
         )

@@ -82,6 +82,16 @@ def test_a_replica_that_has_not_looked_yet_shows_no_queue() -> None:
     assert "lora_api_batch_oldest" not in text
 
 
+def test_a_served_model_is_in_the_queue_with_nothing_to_do() -> None:
+    registry = CollectorRegistry()
+    metrics = BatchMetrics(registry)
+    metrics.batch_model_served("base")
+    metrics.queue_seen(QueueStats())
+    for state in ("queued", "running"):
+        labels = {"model": "base", "state": state}
+        assert registry.get_sample_value("lora_api_batch_lines", labels) == 0
+
+
 def test_the_service_s_metrics_can_be_told_of_both() -> None:
     metrics = Metrics()
     observer: BatchObserver = metrics

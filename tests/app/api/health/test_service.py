@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter
 from app.api.health import service
 from app.api.health.service import Health, HealthService, Parts
 from app.engine.base import EngineDead
+from app.observability.metrics import Metrics
 
 
 class Part:
@@ -90,12 +91,34 @@ async def test_an_old_answer_is_not_given_again(monkeypatch: pytest.MonkeyPatch)
     assert (await health.check()).failing == ["database"]
 
 
-def test_all_registries_are_one_text() -> None:
+async def test_all_registries_are_one_text() -> None:
     registries = [CollectorRegistry(), CollectorRegistry()]
     for number, registry in enumerate(registries):
         Counter(f"metric_{number}", "A metric.", registry=registry).inc()
 
-    text = HealthService(Parts({}, {}), registries).metrics().decode()
+    text = (await HealthService(Parts({}, {}), registries).metrics()).decode()
 
     assert "metric_0_total 1.0" in text
     assert "metric_1_total 1.0" in text
+
+
+async def test_the_metrics_tell_what_works_now() -> None:
+    store, shown = Part(OSError("no route")), Metrics()
+    parts = Parts({"database": Part().check}, {"store": store.check})
+    health = HealthService(parts, [shown.registry], shown)
+
+    text = (await health.metrics()).decode()
+
+    assert "lora_api_ready 1.0" in text
+    assert 'lora_api_part_up{part="database"} 1.0' in text
+    assert 'lora_api_part_up{part="store"} 0.0' in text
+
+
+async def test_a_replica_without_its_database_is_not_ready_in_the_metrics() -> None:
+    database, shown = Part(OSError("no route")), Metrics()
+    health = HealthService(Parts({"database": database.check}, {}), [shown.registry], shown)
+
+    text = (await health.metrics()).decode()
+
+    assert "lora_api_ready 0.0" in text
+    assert 'lora_api_part_up{part="database"} 0.0' in text
