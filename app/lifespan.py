@@ -13,8 +13,6 @@ from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.registry import Collector
 
-from adapters_registry.directory import DirectoryStore
-from adapters_registry.s3 import S3Store
 from adapters_registry.store import ObjectStore
 from app.adapters_lifespan import Adapters, open_adapters
 from app.api.batches.service import BatchesService
@@ -52,8 +50,9 @@ from app.inference_lifespan import (
 )
 from app.limits.plans import PlansError
 from app.observability.metrics import Metrics
-from app.settings import Settings, StoreSettings
+from app.settings import Settings
 from app.state import State
+from app.storage.opening import make_store
 from app.upkeep_lifespan import start_upkeep
 from app.usage_lifespan import open_usage
 
@@ -183,22 +182,9 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
 
 
 def _open_store(settings: Settings, stack: AsyncExitStack) -> ObjectStore:
-    store = _make_store(settings.store, settings)
+    store = make_store(settings)
     stack.push_async_callback(store.close)
     return store
-
-
-def _make_store(options: StoreSettings, settings: Settings) -> ObjectStore:
-    if options.kind == "directory":
-        return DirectoryStore(settings.data_dir / "objects")
-    assert options.bucket is not None
-    return S3Store(
-        options.bucket,
-        prefix=options.prefix,
-        endpoint_url=options.endpoint_url,
-        region=options.region,
-        max_concurrency=options.max_concurrency,
-    )
 
 
 def _parts(ground: Ground) -> Parts:

@@ -2,11 +2,23 @@
 
 import typer
 
-from app.cli import adapters, batches, keys, migrate, openapi, organizations, serve, settings, usage
+from app.cli import (
+    adapters,
+    batches,
+    doctor,
+    keys,
+    migrate,
+    openapi,
+    organizations,
+    serve,
+    settings,
+    usage,
+)
 
 main = typer.Typer(no_args_is_help=True, help="Serve LoRA adapters behind GroqCloud's API.")
 main.command("serve")(serve.serve)
 main.command("migrate")(migrate.migrate)
+main.command("doctor")(doctor.doctor)
 main.command("settings")(settings.settings)
 main.command("openapi")(openapi.openapi)
 main.add_typer(keys.app, name="keys", help="API keys and the organisations they belong to.")

@@ -164,13 +164,15 @@ async def test_hot_adapters_cannot_starve_a_cold_one(world):
                 await asyncio.sleep(0)
 
     clients = [asyncio.create_task(send(version)) for version in hot * 20]
-    await until(lambda: min(served[version] for version in hot) >= 100)
-    served.clear()
-    for _ in range(50):
-        await world.touch(cold)
-    for client in clients:
-        client.cancel()
-    await asyncio.wait(clients)
+    try:
+        await until(lambda: min(served[version] for version in hot) >= 100, seconds=60)
+        served.clear()
+        for _ in range(50):
+            await world.touch(cold)
+    finally:
+        for client in clients:
+            client.cancel()
+        await asyncio.wait(clients)
     assert served.total() <= 50 * 2 * world.host.max_running
 
 
