@@ -45,9 +45,6 @@ class AdapterCapacityExceeded(RegistryError):
 class EngineReplaced(AdapterCapacityExceeded):
     """The engine was replaced while the adapter was on its way into it: it may be tried again."""
 
-    def __init__(self) -> None:
-        super().__init__("the engine was replaced")
-
 
 class StoreError(RegistryError):
     """Base of the object store's errors."""

@@ -309,9 +309,9 @@ class AdapterRegistry:
         except BaseException as error:
             if adapter is None or isinstance(error, AdapterLoadFailed):
                 _unpin(stay)
-                residency.failed(stay, _reason(error))
+                residency.failed(stay, _reason(stay, error))
             else:
-                residency.unsure(stay, adapter, _reason(error))
+                residency.unsure(stay, adapter, _reason(stay, error))
             raise
         residency.loaded(stay, adapter)
         if self._on_load is not None:
@@ -323,7 +323,7 @@ class AdapterRegistry:
         try:
             await host.unload(stay.adapter)
         except BaseException as error:
-            residency.stuck(stay, _reason(error))
+            residency.stuck(stay, _reason(stay, error))
             raise
         _unpin(stay)
         residency.departed(stay)
@@ -387,9 +387,11 @@ def _new_turns(host: AdapterHost) -> Turns:
     )
 
 
-def _reason(error: BaseException) -> BaseException:
+def _reason(stay: Stay, error: BaseException) -> BaseException:
     """Return what others are told: a cancellation is the task's own affair."""
-    return EngineReplaced() if isinstance(error, asyncio.CancelledError) else error
+    if isinstance(error, asyncio.CancelledError):
+        return EngineReplaced(stay.version.digest)
+    return error
 
 
 async def _gone(stay: Stay) -> None:

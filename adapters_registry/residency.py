@@ -167,7 +167,7 @@ class Residency:
     def abandon(self) -> None:
         """End every stay: the engine that held them is gone. Nothing may be under way."""
         for stay in [*self._queue.values(), *self.holders()]:
-            stay.error = EngineReplaced()
+            stay.error = EngineReplaced(stay.version.digest)
             self._end(stay)
         for stays in (self._queue, self._present, self._idle, self._leaving, self._stuck):
             stays.clear()

@@ -13,6 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import overloaded
 
 
+class Stopping(Exception):
+    """The server stops soon."""
+
+
 class Drain:
     """The deadline that all running requests share once a stop has begun."""
 
@@ -22,10 +26,21 @@ class Drain:
         self._running: set[asyncio.Timeout] = set()
         self.is_asked_for = False
         """Whether the server itself cannot go on, and is to stop as if it were told to."""
+        self.is_announced = False
+        """Whether it stops soon: balancers are to send no more requests, those that come run."""
 
     def ask_for(self) -> None:
         """Have the server stop by itself, soon."""
         self.is_asked_for = True
+
+    def announce(self) -> None:
+        """Have readiness fail from now on."""
+        self.is_announced = True
+
+    async def check(self) -> None:
+        """Return while the server is to go on. **Raises:** Stopping."""
+        if self.is_announced:
+            raise Stopping
 
     def begin(self) -> None:
         """Give every request, running or to come, until `grace_seconds` from now."""

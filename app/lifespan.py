@@ -113,7 +113,7 @@ async def _open(
         quota_bytes=settings.files.quota_bytes,
         on_change=batch_change.set,
     )
-    state = _state(ground, files, batches, adapters, opened, stack)
+    state = _state(ground, files, batches, adapters, opened, drain, stack)
     start_upkeep(ground, stack)
     endpoints = make_endpoints(
         chat=state["chat"],
@@ -133,6 +133,7 @@ def _state(
     batches: BatchesService,
     adapters: Adapters,
     opened: OpenInference,
+    drain: Drain,
     stack: AsyncExitStack,
 ) -> State:
     settings, sessions, engines = ground.settings, ground.database.sessions, ground.engines
@@ -151,7 +152,7 @@ def _state(
         embeddings=EmbeddingsService(inference),
         files=files,
         health=HealthService(
-            _parts(ground), [ground.metrics.registry, collected, REGISTRY], ground.metrics
+            _parts(ground, drain), [ground.metrics.registry, collected, REGISTRY], ground.metrics
         ),
         models=ModelsService(
             engines.running, engines.absent, adapters.service, started_at=int(time.time())
@@ -187,11 +188,11 @@ def _open_store(settings: Settings, stack: AsyncExitStack) -> ObjectStore:
     return store
 
 
-def _parts(ground: Ground) -> Parts:
+def _parts(ground: Ground, drain: Drain) -> Parts:
     optional = {spec.id for spec in ground.catalog.models if spec.optional}
     checks = {id: engine.check for id, engine in ground.engines.running.items()}
     return Parts(
-        vital={"database": ground.database.check},
+        vital={"server": drain.check, "database": ground.database.check},
         useful={"store": ground.store.check},
         models={id: check for id, check in checks.items() if id not in optional},
         optional_models={id: check for id, check in checks.items() if id in optional},

@@ -41,6 +41,11 @@ class ServerSettings(Group):
     drain_seconds: float = Field(
         30.0, ge=0, description="How long running requests may go on after SIGTERM."
     )
+    notice_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long requests are taken in before that, with `/health/ready` failing.",
+    )
 
 
 class AuthSettings(Group):

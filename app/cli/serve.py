@@ -1,6 +1,7 @@
 """`lora-api serve`: the server process."""
 
 import socket
+import time
 
 import structlog
 import typer
@@ -19,11 +20,16 @@ logger = structlog.get_logger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that tells the application when its last requests have to end."""
+    """A uvicorn server that tells the application when its last requests have to end.
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    It takes requests in for `notice_seconds` after it was told to stop, and says it is not ready.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain: Drain, notice_seconds: float) -> None:
         super().__init__(config)
         self._drain = drain
+        self._notice_seconds = notice_seconds
+        self._stops_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -32,11 +38,19 @@ class DrainingServer(uvicorn.Server):
             logger.info("listening", host=host, port=port)
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._drain.is_asked_for
+        is_told = await super().on_tick(counter) or self._drain.is_asked_for
+        return is_told and self._has_been_noticed()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain.begin()
         await super().shutdown(sockets)
+
+    def _has_been_noticed(self) -> bool:
+        """Tell whether balancers have had the time; a second signal gives them no more."""
+        if not self._drain.is_announced:
+            self._drain.announce()
+            self._stops_at = time.monotonic() + self._notice_seconds
+        return self.force_exit or time.monotonic() >= self._stops_at
 
 
 def serve() -> None:
@@ -58,7 +72,7 @@ def serve() -> None:
         server_header=False,
         timeout_graceful_shutdown=int(settings.server.drain_seconds + CANCEL_AFTER_DRAIN_SECONDS),
     )
-    server = DrainingServer(config, drain)
+    server = DrainingServer(config, drain, settings.server.notice_seconds)
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(3)

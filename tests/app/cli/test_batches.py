@@ -24,6 +24,8 @@ from tests.fixtures.fault_proxy import (
 )
 from tests.fixtures.server import LORA_API
 
+END_SECONDS = 60.0
+
 __all__ = ["scene"]
 
 
@@ -331,12 +333,21 @@ def test_an_interrupted_command_leaves_the_batch_running_and_says_how_to_go_on(
     }
     command = [str(LORA_API), "batches", "watch", id]
     with subprocess.Popen(
-        command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell ignore it, and so would the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as watching:
         assert watching.stderr is not None
-        assert "in_progress" in watching.stderr.readline()
-        watching.send_signal(signal.SIGINT)
-        told = watching.stderr.read()
+        try:
+            assert "in_progress" in watching.stderr.readline()
+            watching.send_signal(signal.SIGINT)
+            watching.wait(END_SECONDS)
+            told = watching.stderr.read()
+        finally:
+            watching.kill()
     assert watching.returncode == 130
     for way in ("watch", "download", "cancel"):
         assert f"  lora-api batches {way} {id}" in told

@@ -1,20 +1,17 @@
 """compose's load balancer, the real Caddy with the real Caddyfile, before two plain upstreams."""
 
 import asyncio
-import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import pytest
 
 from deploy.quickstart.ports import free_port
+from tests.fixtures.caddy import running_caddy
 
-CADDY = Path(sys.executable).with_name("caddy")
-CADDYFILE = Path(__file__).parents[3] / "deploy" / "compose" / "Caddyfile"
 SECONDS = 10.0
 HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: %s\r\n"
 STREAM = HEAD % b"text/event-stream" + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -67,35 +64,17 @@ class Balanced:
 async def balanced() -> AsyncIterator[Balanced]:
     """Two upstreams, Caddy before them, and a client of Caddy's."""
     upstreams = [Upstream(), Upstream()]
-    port = free_port()
     async with AsyncExitStack() as stack:
         servers = [
             await asyncio.start_server(each.serve, "127.0.0.1", each.port) for each in upstreams
         ]
         for server in servers:
             stack.callback(server.close)
-        places = " ".join(f"127.0.0.1:{each.port}" for each in upstreams)
-        caddy = await asyncio.create_subprocess_exec(
-            *(CADDY, "run", "--adapter", "caddyfile", "--config", CADDYFILE),
-            env={"UPSTREAMS": places, "LISTEN": f"127.0.0.1:{port}", "HOME": "/nonexistent"},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        stack.push_async_callback(caddy.wait)
-        stack.callback(caddy.kill)
-        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=SECONDS)
+        places = [f"127.0.0.1:{each.port}" for each in upstreams]
+        url = await stack.enter_async_context(running_caddy(places))
+        client = httpx.AsyncClient(base_url=url, timeout=SECONDS)
         await stack.enter_async_context(client)
-        await _listening(client)
         yield Balanced(client, upstreams, servers)
-
-
-async def _listening(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            with suppress(httpx.ConnectError):
-                await client.get("/health/live")
-                return
-            await asyncio.sleep(0.05)
 
 
 async def test_an_event_arrives_before_the_next_one_is_sent(balanced: Balanced) -> None:

@@ -1,0 +1,55 @@
+"""How the server process stops: it says so first, and then takes nothing more in."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from adapters_registry.testing import until
+from app.cli.listening import bound
+from app.cli.serve import DrainingServer
+from app.drain import Drain, Stopping
+from deploy.quickstart.ports import free_port
+
+
+async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def serving(notice_seconds: float) -> AsyncIterator[tuple[DrainingServer, Drain, str]]:
+    drain, port = Drain(5.0), free_port()
+    config = uvicorn.Config(answering, lifespan="off", log_config=None)
+    server = DrainingServer(config, drain, notice_seconds)
+    task = asyncio.create_task(server.serve(sockets=[bound("127.0.0.1", port)]))
+    await until(lambda: server.started)
+    yield server, drain, f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await task
+
+
+async def test_requests_are_still_taken_in_for_as_long_as_balancers_need_to_see_it() -> None:
+    async with httpx.AsyncClient() as client, serving(60.0) as (server, drain, url):
+        await drain.check()
+        server.should_exit = True
+        await until(lambda: drain.is_announced)
+
+        with pytest.raises(Stopping):
+            await drain.check()
+        assert (await client.get(url, headers={"connection": "close"})).status_code == 200
+        assert drain.deadline is None
+        server.force_exit = True  # as a second signal has it
+
+
+async def test_without_a_notice_a_stop_begins_at_once() -> None:
+    async with serving(0.0) as (server, drain, url):
+        server.should_exit = True
+        await until(lambda: drain.deadline is not None)
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(url)
