@@ -202,7 +202,7 @@ class BatchSettings(Group):
         description="How long after a process was last heard of its lines are given to others.",
     )
     checkpoint_seconds: float = Field(
-        30.0, gt=0, description="How often the results of unfinished chunks are stored."
+        10.0, gt=0, description="How often the results of unfinished chunks are stored."
     )
     poll_seconds: float = Field(
         1.0, gt=0, description="How often a process without work looks for some."
