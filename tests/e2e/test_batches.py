@@ -20,8 +20,8 @@ __all__ = ["node_clients"]
 
 CHAT = "/v1/chat/completions"
 WAIT_SECONDS = 120.0
-LINES = 600
-"""More than twice as many as are worked on, and counted, together."""
+LINES = 3000
+"""Enough for seconds, in many chunks: some are counted long before the others begin."""
 ENDED = {"failed", "completed", "expired", "cancelled"}
 Client = groq.Groq | openai.OpenAI
 
