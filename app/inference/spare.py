@@ -1,12 +1,12 @@
 """Batch lines at one engine: they take what nobody else wants, and give it back when asked.
 
 A line waits until it has room, the oldest first: below the reserve while others ask the engine, and
-in all of it once nobody else does. Lines of an adapter that can
-have no turn are passed over, and so is a prompt too long to fit beside what others ask: it runs
-when they are gone. Of an adapter that has no turn yet one line goes ahead, and brings it in for the
-others. Who needs a place or a turn that lines hold has the youngest of them give way, and no more
-of them than it takes; asked again under the same id, a line is as old as it was. Refused: waiting
-with a place in hand, and having anybody else wait for a line's end.
+at some distance from the line before it; in all of it, and at once, when nobody else does. Lines of
+an adapter that can have no turn are passed over, and so is a prompt too long to fit beside what
+others ask: it runs when they are gone. Of an adapter that has no turn yet one line goes ahead, and
+brings it in for the others. Who needs a place or a turn that lines hold has the youngest of them
+give way, and no more of them than it takes; asked again under the same id, a line is as old as it
+was. Refused: waiting with a place in hand, and having anybody else wait for a line's end.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from adapters_registry.errors import AdapterCapacityExceeded
 from app.errors import ApiError
 from app.inference.adapter_use import AdapterUse
 from app.inference.gate import Amount, Gate, Reason
+from app.inference.spacing import Spacing
 
 QUIET_SECONDS = 1.0
 """So long after the last request of others, lines have the engine to themselves."""
@@ -67,6 +68,7 @@ class Place:
     line: Line
     age: int
     granted: asyncio.Event = field(default_factory=asyncio.Event)
+    begun_at: float = 0.0
     is_leaving: bool = False
 
     @property
@@ -112,7 +114,9 @@ class SpareLane:
         self._held_back: dict[Hashable, asyncio.TimerHandle] = {}
         self._pauses: dict[Hashable, float] = {}
         self._asked_at = clock()
-        self._wake: asyncio.TimerHandle | None = None
+        self._spacing = Spacing(self._beside)
+        self._wake: asyncio.Handle | None = None
+        self._wakes_at = 0.0
         self.displaced = 0
 
     @property
@@ -193,6 +197,8 @@ class SpareLane:
             return
         overtaken, is_alone = inf, self._is_alone_now()
         for place in list(self._waiting):
+            if not is_alone and self._comes_too_soon():
+                return
             adapter = place.line.adapter
             if adapter is not None:
                 if self._adapters.lacks_share(adapter, is_alone=is_alone):
@@ -226,11 +232,27 @@ class SpareLane:
     def _is_alone_now(self) -> bool:
         """Tell whether they are alone; if they will be soon, see to it that it is asked again."""
         is_alone = self.is_alone
-        if not is_alone and self._wake is None and self._gate.others.requests == 0:
+        if not is_alone and self._gate.others.requests == 0:
             quiet = self._clock() - self._asked_at
-            loop = asyncio.get_running_loop()
-            self._wake = loop.call_later(max(QUIET_SECONDS - quiet, 0.01), self._woken)
+            self._wake_in(max(QUIET_SECONDS - quiet, 0.01))
         return is_alone
+
+    def _comes_too_soon(self) -> bool:
+        """Tell whether a line would come in close behind another, beside requests of others."""
+        wait = self._spacing.wait(self._clock())
+        if wait:
+            self._wake_in(wait)
+        return wait > 0
+
+    def _wake_in(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        moment = loop.time() + seconds
+        if self._wake is not None:
+            if self._wakes_at <= moment:
+                return
+            self._wake.cancel()
+        self._wakes_at = moment
+        self._wake = loop.call_later(seconds, self._woken)
 
     def _woken(self) -> None:
         self._wake = None
@@ -244,6 +266,8 @@ class SpareLane:
     def _begin(self, place: Place) -> None:
         self._waiting.remove(place)
         insort(self._running, place, key=_age)
+        place.begun_at = self._clock()
+        self._spacing.began(place.begun_at)
         self._gate.add("batch", place.line.tokens)
         if place.line.adapter is not None:
             self._adapters.begin_line(place.line.adapter)
@@ -260,6 +284,8 @@ class SpareLane:
                 self._hold_back(place.line.adapter)
             if place.is_leaving or not has_turn:
                 self._remember(place)
+            else:
+                self._spacing.ended(self._clock() - place.begun_at)
         self.admit()
 
     def _leave(self, place: Place) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 from collections import Counter
 from contextlib import ExitStack
+from math import inf
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters_registry.testing import until
-from app.inference import spare
+from app.inference import spacing, spare
 from app.inference.spare import LEAST_IN_ENGINE_QUEUE
 from tests.app.inference.lines import (
     CARD,
@@ -27,6 +29,12 @@ from tests.app.inference.lines import (
 def never_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep lines to what is spare, as in the second after a request of others."""
     monkeypatch.setattr(spare, "QUIET_SECONDS", 3600.0)
+
+
+@pytest.fixture(autouse=True)
+def at_any_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lines come in together."""
+    monkeypatch.setattr(spacing, "MOST_PACE", inf)
 
 
 @pytest.fixture
@@ -204,6 +212,58 @@ async def test_only_so_many_lines_run_beside_others_as_their_share_allows():
     await lines.enter()
     await lines.ask_all(10)
     assert len(lines.inside()) == 3
+    await lines.drain()
+
+
+async def test_beside_others_lines_that_ended_together_are_followed_at_a_distance(monkeypatch):
+    monkeypatch.setattr(spacing, "MOST_PACE", 2.0)
+    now = 0.0
+    lines = Lines(make_admission(clock=lambda: now))
+    first = await lines.ask_all(SPARE)
+    await lines.ask_all(3)
+    now = 0.32
+    await lines.end(*first)
+    assert len(lines.inside()) == 1, "the first of the next ones comes at once"
+    now = 0.339
+    await asyncio.sleep(0.05)
+    assert len(lines.inside()) == 1
+    now = 0.36
+    await until(lambda: len(lines.inside()) == 2)
+    assert len(lines.inside()) == 2
+    now = 0.4
+    await until(lambda: len(lines.inside()) == 3)
+    await lines.drain()
+
+
+def test_distances_too_short_for_a_timer_of_uvloop_are_kept_too(monkeypatch):
+    monkeypatch.setattr(spacing, "MOST_PACE", 2.0)
+
+    async def scenario():
+        now = 0.0
+        lines = Lines(make_admission(clock=lambda: now))
+        await lines.ask_all(2 * SPARE)
+        now = 0.0032
+        await lines.end(*lines.inside())
+        while len(lines.inside()) < SPARE:
+            now += 0.0002
+            await lines.enter()
+            await lines.leave()
+        await lines.drain()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())
+
+
+async def test_lines_that_are_alone_come_in_together(monkeypatch):
+    monkeypatch.setattr(spacing, "MOST_PACE", 2.0)
+    monkeypatch.setattr(spare, "QUIET_SECONDS", 0.0)
+    now = 0.0
+    lines = Lines(make_admission(clock=lambda: now))
+    first = await lines.ask_all(SPARE)
+    now = 1000.0
+    await lines.end(*first)
+    await lines.ask_all(SPARE)
+    assert len(lines.inside()) == SPARE
     await lines.drain()
 
 
