@@ -1,6 +1,6 @@
 """What the registry asks of an engine that can hold adapters."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from adapters_registry.types import LinearShapes, LoadedAdapter
@@ -49,3 +49,37 @@ class AdapterHost(Protocol):
     async def unload(self, adapter: LoadedAdapter) -> None:
         """Free the adapter's place; returns when the engine no longer reads its directory."""
         ...
+
+
+class HostProxy:
+    """The properties of another host; loading and unloading are its subclasses' affair.
+
+    `target` is asked each time: it need not be the same one for good.
+    """
+
+    def __init__(self, target: Callable[[], AdapterHost]) -> None:
+        self._target = target
+
+    @property
+    def capacity(self) -> int:
+        return self._target().capacity
+
+    @property
+    def slots(self) -> int:
+        return self._target().slots
+
+    @property
+    def max_running(self) -> int:
+        return self._target().max_running
+
+    @property
+    def max_running_each(self) -> int:
+        return self._target().max_running_each
+
+    @property
+    def ranks(self) -> Collection[int]:
+        return self._target().ranks
+
+    @property
+    def shapes(self) -> LinearShapes:
+        return self._target().shapes

@@ -9,8 +9,8 @@ verified.
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -27,6 +27,7 @@ from adapters_registry.residency import Fetched, Phase, Residency, Residents, St
 from adapters_registry.tasks import SharedTasks
 from adapters_registry.turns import Turns, TurnStats
 from adapters_registry.types import AdapterVersion, Digest, Lease, LoadedAdapter, Tier
+from adapters_registry.uses import Uses
 
 OnLoad = Callable[[AdapterVersion, Tier, float], None]
 """Told of each load: where the weights were, and seconds of fetch and load. It must not raise."""
@@ -71,7 +72,7 @@ class AdapterRegistry:
         self._on_load = on_load
         self._residencies = {model: self._new_residency(host) for model, host in hosts.items()}
         self._turns = {model: _new_turns(host) for model, host in hosts.items()}
-        self._uses: dict[AdapterVersion, _Use] = {}
+        self._uses = Uses()
         self._pins: dict[AdapterVersion, Stay] = {}
         self._pinning = asyncio.Lock()
         self._tasks = SharedTasks()
@@ -101,7 +102,7 @@ class AdapterRegistry:
         """
         begun = perf_counter()
         self._require_open()
-        with self._used(version):
+        with self._uses.of(version):
             turns = self._turns[version.base_model]
             if wait_seconds == 0 and not turns.is_free(version, gives_way=gives_way):
                 raise AdapterCapacityExceeded(_NO_TURN)
@@ -138,7 +139,7 @@ class AdapterRegistry:
             host = self._hosts[version.base_model]
             if self._pinned(version.base_model) >= host.capacity - host.slots:
                 raise AdapterCapacityExceeded("as many adapters are pinned as may be")
-            with self._used(version):
+            with self._uses.of(version):
                 fetched = self._at_hand(version) or await self._on_disk(version)
                 self._pins[version], _ = await self._joined(version, fetched, self._wait_seconds)
 
@@ -224,20 +225,6 @@ class AdapterRegistry:
     def _pinned(self, base_model: str) -> int:
         return sum(version.base_model == base_model for version in self._pins)
 
-    @contextmanager
-    def _used(self, version: AdapterVersion) -> Iterator[None]:
-        if (use := self._uses.get(version)) is None:
-            use = self._uses[version] = _Use()
-        use.users += 1
-        try:
-            yield
-        finally:
-            use.users -= 1
-            if use.users == 0:
-                del self._uses[version]
-                if use.ended is not None:
-                    use.ended.set()
-
     async def _in_time(self, event: asyncio.Event, seconds: float, otherwise: str) -> float:
         """Wait for the event, and return how many of the seconds it took."""
         begun = asyncio.get_running_loop().time()
@@ -264,7 +251,7 @@ class AdapterRegistry:
         """Have the artifact on disk. Not pinned: those who wait for a turn hold no bytes."""
         begun = perf_counter()
         try:
-            with self._used(version):  # perhaps for nobody any more
+            with self._uses.of(version):  # perhaps for nobody any more
                 tier = await self._cache.prefetch(version)
         except AdapterCapacityExceeded:
             return _LATER  # in its turn there may be room, as others have then had theirs
@@ -340,9 +327,8 @@ class AdapterRegistry:
 
     def _next_rest(self, version: AdapterVersion) -> asyncio.Event | None:
         """Return what ends the present use of the version, or its load for nobody any more."""
-        if (use := self._uses.get(version)) is not None:
-            use.ended = use.ended or asyncio.Event()
-            return use.ended
+        if (end := self._uses.end_of(version)) is not None:
+            return end
         if (residency := self._residencies.get(version.base_model)) is None:
             return None
         stay = residency.find(version)
@@ -370,15 +356,6 @@ class AdapterRegistry:
                 residency.dismiss(stay.version)
             if stay.phase is Phase.LEAVING:
                 await _gone(stay)
-
-
-@dataclass(slots=True)
-class _Use:
-    """Those who lease one version, or wait for a lease."""
-
-    users: int = 0
-    ended: asyncio.Event | None = None
-    """Set once the last has left, for who waits for that."""
 
 
 def _new_turns(host: AdapterHost) -> Turns:

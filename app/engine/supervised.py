@@ -6,12 +6,12 @@ engine is replaced is not decided here: see app.engine.supervision.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters_registry.host import AdapterHost
-from adapters_registry.types import LinearShapes, LoadedAdapter
+from adapters_registry.host import AdapterHost, HostProxy
+from adapters_registry.types import LoadedAdapter
 from app.engine.base import EngineDead, ModelCard, Run
 from app.engine.factory import RunningEngine
 
@@ -114,35 +114,12 @@ class SupervisedEngine:
             raise _dead()
 
 
-class SupervisedHost:
+class SupervisedHost(HostProxy):
     """Implements adapters_registry.host.AdapterHost over whichever engine runs."""
 
     def __init__(self, engine: SupervisedEngine) -> None:
+        super().__init__(lambda: _host(engine.current))
         self._engine = engine
-
-    @property
-    def capacity(self) -> int:
-        return self._host.capacity
-
-    @property
-    def slots(self) -> int:
-        return self._host.slots
-
-    @property
-    def max_running(self) -> int:
-        return self._host.max_running
-
-    @property
-    def max_running_each(self) -> int:
-        return self._host.max_running_each
-
-    @property
-    def ranks(self) -> Collection[int]:
-        return self._host.ranks
-
-    @property
-    def shapes(self) -> LinearShapes:
-        return self._host.shapes
 
     async def load(self, adapter: LoadedAdapter) -> None:
         """Load it. **Raises:** AdapterLoadFailed; EngineDead, also where it dies meanwhile."""
@@ -153,10 +130,6 @@ class SupervisedHost:
         """Unload it. **Raises:** EngineDead, also where it dies meanwhile."""
         async with self._engine.while_up() as engine:
             await _host(engine).unload(adapter)
-
-    @property
-    def _host(self) -> AdapterHost:
-        return _host(self._engine.current)
 
 
 def _host(engine: RunningEngine) -> AdapterHost:

@@ -341,7 +341,7 @@ class RegistryMachine(RuleBasedStateMachine):
         stats = registry.stats().hosts[BASE]
         assert (stats.turns, stats.residents.waiting) == ((0, 0, 0), 0)
         assert stats.residents.leased == stats.pinned
-        assert registry._uses == {}
+        assert registry._uses._uses == {}
 
     def only_what_is_registered_is_here(self):
         rows = self.database.rows
