@@ -40,7 +40,7 @@ log = structlog.get_logger()
 TASK = "batch chunk"
 State = Literal["running", "queued", "done"]
 NO_KEY = ""
-"""A line was asked for by no key: its batch may have outlived it."""
+"""Of batches from before their keys were kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class ChunkRun:
         self.unfinished = held.lines - held.progress.lines
         self._ports = ports
         self._turn = partial(turns.turn, held.org_id)
-        self._caller = Caller(held.org_id, NO_KEY, held.plan)
+        self._caller = Caller(held.org_id, held.key_id or NO_KEY, held.plan)
         self._lines = Interruptible()
         self._lease = Interruptible()
         self._progress = held.progress

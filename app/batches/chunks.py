@@ -51,12 +51,13 @@ class Progress(NamedTuple):
 class HeldChunk(NamedTuple):
     """A chunk that is ours. `attempts` were begun; a careful one does not count before it begins.
 
-    `plan` is the organisation's.
+    `plan` is the organisation's, `key_id` the batch's.
     """
 
     batch_id: str
     number: int
     org_id: str
+    key_id: str | None
     plan: str | None
     model: str
     adapter: str
@@ -72,6 +73,7 @@ class HeldChunk(NamedTuple):
 class _Candidate(NamedTuple):
     batch_id: str
     org_id: str
+    key_id: str | None
     plan: str | None
     running: int
 
@@ -145,7 +147,7 @@ async def _candidates(session: AsyncSession, opening: Opening) -> list[_Candidat
     under_way = func.coalesce(running.c.chunks, 0)
     is_free = select(Row.number).where(Row.batch_id == BatchRow.id, _is_free(opening)).exists()
     query = (
-        select(BatchRow.id, BatchRow.org_id, OrganizationRow.plan, under_way)
+        select(BatchRow.id, BatchRow.org_id, BatchRow.key_id, OrganizationRow.plan, under_way)
         .join(OrganizationRow, OrganizationRow.id == BatchRow.org_id)
         .outerjoin(running, running.c.org_id == BatchRow.org_id)
         .where(BatchRow.status == "in_progress", BatchRow.expires_at > NOW, is_free)
@@ -186,6 +188,7 @@ def _held(row: Row, candidate: _Candidate, token: str, *, is_careful: bool) -> H
         batch_id=row.batch_id,
         number=row.number,
         org_id=row.org_id,
+        key_id=candidate.key_id,
         plan=candidate.plan,
         model=row.model,
         adapter=row.adapter,

@@ -20,7 +20,7 @@ CANCELLABLE = ("validating", "in_progress")
 
 
 class NewBatch(NamedTuple):
-    """What a client asks for. `seconds` is the length of `window`, `labels` is JSON."""
+    """What a client asks for, by its key. `seconds` is `window`'s length, `labels` is JSON."""
 
     id: str
     org_id: str
@@ -29,6 +29,7 @@ class NewBatch(NamedTuple):
     window: str
     seconds: int
     labels: str | None
+    key_id: str
 
 
 class FoundBatch(NamedTuple):

@@ -157,7 +157,8 @@ class BatchRow(Base):
     counts leases since the last that came to an end. The counts stand once the batch has ended;
     until then they are sums over its chunks. `output_file_id` and `error_file_id` are given out as
     finalising begins, so that it can be done twice; a file without lines is taken out at the end.
-    `labels` and `errors` are JSON.
+    `labels` and `errors` are JSON. `key_id` is the key that the lines are charged to; older batches
+    have none, and a key may be gone before its batch.
     """
 
     __tablename__ = "batches"
@@ -192,6 +193,7 @@ class BatchRow(Base):
     token: Mapped[str | None] = mapped_column(String(32))
     leased_until: Mapped[int] = mapped_column(BigInteger)
     attempts: Mapped[int]
+    key_id: Mapped[str | None] = mapped_column(Id)
 
 
 class BatchChunkRow(Base):
@@ -231,8 +233,9 @@ class BatchChunkRow(Base):
 class UsageRow(Base):
     """What one key used of one model or adapter version on one day, UTC.
 
-    `key_id` is empty for lines of batches, `adapter` for the base model itself. It names no row of
-    another table: what was used stays on the books when key, adapter or model are gone.
+    `key_id` is empty for lines of a batch that has none, `adapter` for the base model itself. It
+    names no row of another table: what was used stays on the books when key, adapter or model are
+    gone.
     """
 
     __tablename__ = "usage"

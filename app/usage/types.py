@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol, Self
 class Account(NamedTuple):
     """Whose usage of what is added up.
 
-    `key_id` is empty for lines of batches, which may outlive their key; `adapter` is the immutable
-    id of a version, empty for the base model itself.
+    `key_id` is empty for lines of a batch that has none; `adapter` is the immutable id of a
+    version, empty for the base model itself.
     """
 
     org_id: str

@@ -79,7 +79,7 @@ class BatchesService:
         content = wanted.model_dump(mode="json")
         return await self._creates.once(
             CreateRequest.of(caller.org_id, key, "POST /batches", content),
-            partial(self._keep, _new(caller.org_id, wanted)),
+            partial(self._keep, _new(caller, wanted)),
             partial(self._find, caller.org_id),
         )
 
@@ -161,17 +161,18 @@ class BatchesService:
         return None if found is None else _wire(found)
 
 
-def _new(org_id: str, wanted: CreateBatchRequest) -> NewBatch:
+def _new(caller: Caller, wanted: CreateBatchRequest) -> NewBatch:
     seconds = window_seconds(wanted.completion_window)
     assert seconds is not None, "the schema has checked it"
     return NewBatch(
         id=new_id("batch"),
-        org_id=org_id,
+        org_id=caller.org_id,
         input_file_id=wanted.input_file_id,
         endpoint=wanted.endpoint,
         window=wanted.completion_window,
         seconds=seconds,
         labels=None if wanted.metadata is None else json.dumps(wanted.metadata),
+        key_id=caller.key_id,
     )
 
 

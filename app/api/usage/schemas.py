@@ -18,7 +18,7 @@ class UsageObject(Listed):
     """What all requests of one group have used; null is what it is not grouped by.
 
     Where it is grouped by them, `adapter` null is the base model itself, and `api_key_id` null are
-    lines of batches.
+    lines of batches from before their keys were kept.
     """
 
     object: Literal["usage"] = "usage"

@@ -21,7 +21,7 @@ async def org_id(database: Database) -> str:
 
 
 def new_batch(org_id: str, file: str) -> NewBatch:
-    return NewBatch(new_id("batch"), org_id, file, CHAT, "24h", 86_400, None)
+    return NewBatch(new_id("batch"), org_id, file, CHAT, "24h", 86_400, None, "key_1")
 
 
 async def added(database: Database, org_id: str) -> str:

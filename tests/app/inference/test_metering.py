@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from adapters_registry.errors import AdapterLoadFailed
+from app.adapters.resolver import ResolvedModel
 from app.engine.base import AnswerUnreadable, ChatJob, Delta, EngineDead, Sampling
 from app.engine.pooling import EmbeddingJob
 from app.errors import ApiError
@@ -13,6 +14,7 @@ from app.inference.generation import Generation
 from app.inference.pooling import Embedding
 from app.inference.speech import Speaking
 from app.inference.transcription import Dictation, Transcribing
+from app.pools.directory import Pool, ServedElsewhere
 from app.usage.tally import Tally
 from app.usage.types import Account, Amounts
 from tests.app.inference.pooling_stubs import PoolingRig
@@ -183,3 +185,18 @@ async def test_seconds_that_are_given_back_are_not_recorded() -> None:
     with pytest.raises(ApiError):
         await transcribe(rig)
     assert recorded(rig.ledger) == {}
+
+
+async def test_what_another_pool_serves_is_counted_there_alone(
+    rig: InferenceRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def elsewhere(org_id: str, model: str) -> ResolvedModel:
+        raise ServedElsewhere(Pool("http://elsewhere", (model,)), model)
+
+    monkeypatch.setattr(rig.resolver, "resolve", elsewhere)
+    with pytest.raises(ServedElsewhere):
+        await ask(rig)
+    assert rig.limits.budgets == []
+    assert recorded(rig.ledger) == {}
+    assert rig.context.headers == {}
+    assert rig.observer.used_amounts == []

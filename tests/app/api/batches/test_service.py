@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.api.batches.schemas import BatchObject, CreateBatchRequest
 from app.api.batches.service import BatchesService
 from app.auth.authenticator import Caller
 from app.batches.lines import CHAT
 from app.db.engine import Database
+from app.db.tables import BatchRow
 from app.files.repository import find_file
 from app.settings import BatchSettings
 from tests.app.api.batches.conftest import QUOTA
@@ -51,6 +52,13 @@ async def cancelled(side: Replica, key: str | None, step: int, at: str) -> bool:
     if at == "statement":
         return await cancel_in_statement(step, side.database, side.make(key))
     return await cancel_at(step, side.make(key))
+
+
+async def test_a_batch_keeps_the_key_that_it_was_created_with(one: Replica) -> None:
+    batch = await one.make(None)
+    async with one.database.sessions() as session:
+        keys = (await session.scalars(select(BatchRow.key_id).filter_by(id=batch.id))).all()
+    assert keys == ["key_1"]
 
 
 async def test_fifty_creates_on_two_replicas_are_one_batch(one: Replica, two: Replica) -> None:
