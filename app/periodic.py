@@ -15,7 +15,9 @@ JITTER = 0.1
 
 
 class FailureObserver(Protocol):
-    """Is told of each failure."""
+    """Is told of each kind of work as it begins, and of each failure."""
+
+    def background_begun(self, task: str) -> None: ...
 
     def background_failed(self, task: str) -> None: ...
 
@@ -29,6 +31,7 @@ class PeriodicTasks:
 
     def start(self, name: str, work: Work, *, every_seconds: float) -> None:
         """Do the work now, and so long after each end again."""
+        self._observer.background_begun(name)
         self._tasks.add(asyncio.create_task(self._repeat(name, work, every_seconds), name=name))
 
     async def close(self) -> None:

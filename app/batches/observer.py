@@ -22,6 +22,10 @@ class BatchObserver(Protocol):
         """Count a chunk or step that another process has taken over."""
         ...
 
+    def background_begun(self, task: str) -> None:
+        """Note, before it can fail, work whose failures will be counted."""
+        ...
+
     def background_failed(self, task: str) -> None:
         """Count a failure that will be tried again; `task` is of a fixed few."""
         ...

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from adapters_registry.store import ObjectStore
-from app.batches import leases
+from app.batches import chunk_run, leases, step_work
 from app.batches.chunk_run import ChunkPorts
 from app.batches.chunk_work import ChunkWork
 from app.batches.leases import Holdings
@@ -41,6 +41,8 @@ BEAT_AGAIN_SECONDS = 1.0
 JITTER = 0.1
 LOOK = "batch look"
 BEAT = "batch heartbeat"
+TASKS = (LOOK, BEAT, step_work.TASK, chunk_run.TASK)
+"""All whose failures are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ class Worker:
 
     def start(self) -> None:
         """Begin to look for work."""
+        for task in TASKS:
+            self._observer.background_begun(task)
         loops = {LOOK: self._look_often, BEAT: self._beat_often}
         self._loops = [asyncio.create_task(loop(), name=name) for name, loop in loops.items()]
 

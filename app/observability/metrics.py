@@ -213,6 +213,10 @@ class UpkeepMetrics:
         """
         self._swept.labels(kind).inc(count)
 
+    def background_begun(self, task: str) -> None:
+        """Have the failures of this work at zero, so that the first is seen to happen."""
+        self._background_failures.labels(task)
+
     def background_failed(self, task: str) -> None:
         """Count a failed round of background work."""
         self._background_failures.labels(task).inc()

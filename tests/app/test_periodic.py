@@ -5,7 +5,11 @@ from app.periodic import PeriodicTasks
 
 class Failures:
     def __init__(self) -> None:
+        self.begun: list[str] = []
         self.tasks: list[str] = []
+
+    def background_begun(self, task: str) -> None:
+        self.begun.append(task)
 
     def background_failed(self, task: str) -> None:
         self.tasks.append(task)
@@ -21,6 +25,14 @@ async def test_work_is_done_at_once_and_again() -> None:
     periodic.start("work", work, every_seconds=0.001)
     for _ in range(3):
         await rounds.get()
+    await periodic.close()
+
+
+async def test_work_is_told_of_before_its_first_round() -> None:
+    failures = Failures()
+    periodic = PeriodicTasks(failures)
+    periodic.start("work", asyncio.Event().wait, every_seconds=60)
+    assert failures.begun == ["work"]
     await periodic.close()
 
 

@@ -170,6 +170,7 @@ class Observed:
         self.retried = 0
         self.chunks = 0
         self.lost = 0
+        self.begun: set[str] = set()
         self.failures: list[str] = []
 
     def batch_line_ended(self, url: str, *, is_ok: bool) -> None:
@@ -183,6 +184,9 @@ class Observed:
 
     def batch_lease_lost(self) -> None:
         self.lost += 1
+
+    def background_begun(self, task: str) -> None:
+        self.begun.add(task)
 
     def background_failed(self, task: str) -> None:
         self.failures.append(task)

@@ -126,3 +126,4 @@ async def test_a_store_that_gives_half_of_what_it_was_given_makes_no_line_disapp
     process = await farm.work_off(batch_id, fate=Fate(lies_at=range(1, 60, 2)), **SOON)
     await require_completion(farm, batch_id)
     assert process.observed.failures
+    assert process.observed.begun >= {*process.observed.failures}

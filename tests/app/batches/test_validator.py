@@ -77,7 +77,7 @@ class World:
         source.write_bytes(content)
         await self.store.put(object_key(file), source)
         source.unlink()
-        new = NewBatch(new_id("batch"), self.org_id, file, CHAT, "24h", 86_400, None)
+        new = NewBatch(new_id("batch"), self.org_id, file, CHAT, "24h", 86_400, None, "key_1")
         async with self.database.sessions.begin() as session:
             await repository.add(session, new)
         step = Step(new.id, self.org_id, "token")

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
-from app.batches.worker import CLOSE_SECONDS
+from app.auth.authenticator import Caller
+from app.batches import chunk_run, step_work
+from app.batches.worker import BEAT, CLOSE_SECONDS, LOOK
 from app.errors import ApiError
 from app.inference.context import RequestContext
 from app.inference.spare import Displaced
+from app.usage.types import Account
 from tests.app.batches.farm import Farm, line, lines, until
-from tests.app.batches.processes import FixedCapacity, answer_all
+from tests.app.batches.processes import BASE, FixedCapacity, answer_all
+from tests.app.usage.entries import stored
 from tests.fixtures.databases import add_organization
 
 
@@ -51,6 +55,12 @@ async def test_a_batch_is_completed_with_its_results_in_the_order_of_its_lines(f
     assert None not in (row.in_progress_at, row.finalizing_at, row.completed_at)
     assert process.observed.ended == 12
     assert await farm.objects(batch_id) == []
+
+
+async def test_all_work_that_may_fail_is_told_of_from_the_start(farm: Farm) -> None:
+    process = farm.process()
+    async with farm.working(process):
+        assert process.observed.begun == {LOOK, BEAT, step_work.TASK, chunk_run.TASK}
 
 
 async def test_answers_and_refusals_are_told_as_http_would_tell_them(farm: Farm) -> None:
@@ -100,10 +110,24 @@ async def test_lines_of_models_that_are_not_served_are_asked_all_the_same(farm: 
     await farm.check(batch_id, asked)
 
 
-async def test_a_line_is_asked_as_its_organisation_at_the_batch_tier(farm: Farm) -> None:
-    process = await farm.work_off(await farm.add(lines(1)))
+async def test_a_line_is_asked_as_by_the_batch_s_key_at_the_batch_tier(farm: Farm) -> None:
+    process = await farm.work_off(await farm.add(lines(1), key_id="key_1"))
     [context] = process.asked
-    assert (context.caller.org_id, context.is_batch) == (farm.org_id, True)
+    assert (context.caller, context.is_batch) == (Caller(farm.org_id, "key_1"), True)
+
+
+async def test_lines_are_charged_to_the_key_of_their_batch(farm: Farm) -> None:
+    """Of a key only the name is needed: it may be gone, and old batches have none."""
+    keys = {"key_1": 3, "key_that_is_gone": 2, None: 1}
+    batches = [await farm.add(lines(count), key_id=key) for key, count in keys.items()]
+    process = farm.process()
+    async with farm.working(process):
+        await farm.ended(*batches)
+    sums = await stored(farm.database)
+    used = {entry.account: amounts.requests for entry, amounts in sums.items()}
+    assert used == {
+        Account(farm.org_id, key or "", BASE, "", True): count for key, count in keys.items()
+    }
 
 
 async def test_a_cancelled_batch_keeps_what_is_finished(farm: Farm) -> None:
