@@ -121,7 +121,7 @@ class Supervisor:
             self._tasks.add(asyncio.create_task(self._guard(engine), name=f"engine {engine.id}"))
 
     async def close(self) -> None:
-        """Watch no longer; waits until an engine that is being started is up and ended again."""
+        """Watch no longer; an engine that is being started is cut short, and waited for."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

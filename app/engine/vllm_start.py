@@ -1,7 +1,7 @@
 """From a catalog entry to a running AsyncLLM, of whatever task, and to the end of it again.
 
-Starting and shutting down block for seconds, so both run in threads; an engine that is up when its
-start has been cancelled is ended before the cancellation goes on.
+Starting and shutting down block for seconds, so both run in threads. A start that is cancelled is
+cut short: its processes are killed, and have ended before the cancellation goes on.
 """
 
 import asyncio
@@ -25,17 +25,21 @@ from app.engine.metrics import EngineMetrics
 from app.engine.vllm_adapters import VllmAdapterHost
 from app.engine.vllm_args import build_engine_args, engine_arguments
 from app.engine.vllm_metrics import stat_logger
+from app.engine.vllm_processes import EngineProcesses
 
 SHUTDOWN_SECONDS = 10.0
+LOOK_SECONDS = 0.5
+"""How often a start is looked at: what its processes hold, and whether a cancelled one is over."""
 
 P = TypeVar("P")
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An engine process that is up, its metrics, and where its adapters live."""
+    """An engine that is up, its processes, its metrics, and where its adapters live."""
 
     llm: AsyncLLM
+    processes: EngineProcesses
     registry: CollectorRegistry
     adapters: VllmAdapterHost | None
 
@@ -54,8 +58,9 @@ class Running:
             raise EngineDead("the engine process has died") from error
 
     def shutdown(self) -> None:
-        """End the process and free its shared memory. Blocks."""
+        """End the process and free its shared memory, also where it was killed. Blocks."""
         self.llm.shutdown(SHUTDOWN_SECONDS)
+        self.processes.free()
 
 
 async def started(
@@ -63,14 +68,21 @@ async def started(
 ) -> tuple[Running, P]:
     """Start the engine of one entry, and make with `furnish` what stands round it.
 
-    Takes tens of seconds; `furnish` runs in the same thread. Cancelling waits until the process is
-    up and ended again, so none is left behind. **Raises:** EngineStartError, naming the model.
+    Takes tens of seconds; `furnish` runs in the same thread. Cancelling kills what has been started
+    and waits for its end, so none is left behind. **Raises:** EngineStartError, naming the model.
     """
-    building = asyncio.create_task(asyncio.to_thread(_build, spec, furnish))
+    processes = EngineProcesses()
+    building = asyncio.create_task(asyncio.to_thread(_build, spec, furnish, processes))
     try:
-        running, parts = await asyncio.shield(building)
+        while not building.done():
+            await asyncio.wait([building], timeout=LOOK_SECONDS)
+            await asyncio.to_thread(processes.look)
+        running, parts = building.result()
     except asyncio.CancelledError:
-        await _discard(building)
+        await _discard(building, processes)
+        raise
+    except EngineStartError:
+        await asyncio.to_thread(processes.free)
         raise
     metrics.add(running.registry)
     return running, parts
@@ -101,8 +113,10 @@ def card(spec: ModelSpec, llm: AsyncLLM, **abilities: Any) -> ModelCard:
     )
 
 
-def _build(spec: ModelSpec, furnish: Callable[[ModelSpec, Running], P]) -> tuple[Running, P]:
-    running = _start(spec)
+def _build(
+    spec: ModelSpec, furnish: Callable[[ModelSpec, Running], P], processes: EngineProcesses
+) -> tuple[Running, P]:
+    running = _start(spec, processes)
     try:
         return running, furnish(spec, running)
     except Exception as error:
@@ -112,30 +126,35 @@ def _build(spec: ModelSpec, furnish: Callable[[ModelSpec, Running], P]) -> tuple
         raise EngineStartError(message) from error
 
 
-def _start(spec: ModelSpec) -> Running:
+def _start(spec: ModelSpec, processes: EngineProcesses) -> Running:
     registry = CollectorRegistry()
     args = build_engine_args(spec)
     try:
         shapes = linear_shapes(spec.source, spec.revision, spec.task) if spec.lora else {}
-        llm = AsyncLLM.from_engine_args(
-            args,
-            usage_context=UsageContext.ENGINE_CONTEXT,
-            stat_loggers=[stat_logger(registry)],
-        )
+        with processes.taken_in():
+            llm = AsyncLLM.from_engine_args(
+                args,
+                usage_context=UsageContext.ENGINE_CONTEXT,
+                stat_loggers=[stat_logger(registry)],
+            )
     except Exception as error:
         # Starting runs all of vLLM's and the model's loading code: any error may come out of it.
         raise EngineStartError(f"model {spec.id}: vLLM cannot serve it: {error}") from error
     adapters = None if spec.lora is None else VllmAdapterHost(llm, spec.lora, shapes)
-    return Running(llm, registry, adapters)
+    return Running(llm, processes, registry, adapters)
 
 
-async def _discard(building: asyncio.Task[tuple[Running, P]]) -> None:
-    """Wait for a start that nobody wants any more, and end what it has brought up."""
+async def _discard(building: asyncio.Task[tuple[Running, P]], processes: EngineProcesses) -> None:
+    """Cut a start short that nobody wants any more, and end what it has brought up all the same."""
+    while not building.done():
+        await asyncio.to_thread(processes.kill)
+        await asyncio.wait([building], timeout=LOOK_SECONDS)
     try:
-        running, _ = await building
+        running, _ = building.result()
     except EngineStartError:
-        return
-    await asyncio.to_thread(running.shutdown)
+        await asyncio.to_thread(processes.free)
+    else:
+        await asyncio.to_thread(running.shutdown)
 
 
 def _answering_arguments(spec: ModelSpec) -> dict[str, Any]:

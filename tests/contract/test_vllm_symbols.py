@@ -65,6 +65,8 @@ CALLED: dict[str, tuple[str, ...]] = {
     "vllm.v1.engine.async_llm:AsyncLLM.remove_lora": ("lora_id",),
     "vllm.v1.engine.async_llm:AsyncLLM.check_health": (),
     "vllm.v1.engine.async_llm:AsyncLLM.shutdown": ("timeout",),
+    "vllm.v1.engine.core_client:launch_core_engines": (),
+    "vllm.v1.engine.utils:CoreEngineLaunch": ("engine_manager",),
     "vllm.config:ModelConfig.get_diff_sampling_param": (),
     "vllm.renderers.online_renderer:OnlineRenderer": (
         "model_config",

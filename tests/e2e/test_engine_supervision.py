@@ -25,6 +25,7 @@ OTHER = "other-llama"
 CONTEXT = 1024
 NOTICED_SECONDS = 5.0
 BACK_SECONDS = 120.0
+STOPPED_SECONDS = 5.0
 LOST_STATUS = 4
 SETTINGS = {"LORA_API_ADAPTERS__UPKEEP_SECONDS": "1"}
 BATCH_LINES = 8
@@ -77,7 +78,14 @@ def streamed(http: httpx.Client, model: str, began: Callable[[], object]) -> tup
 def engine_processes(pid: int, *, recursive: bool = True) -> set[psutil.Process]:
     """Return the processes of vLLM below a server, each engine and its worker, or engines alone."""
     children = psutil.Process(pid).children(recursive=recursive)
-    return {child for child in children if "resource_tracker" not in " ".join(child.cmdline())}
+    return {child for child in children if _is_engine(child)}
+
+
+def _is_engine(process: psutil.Process) -> bool:
+    try:
+        return "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False  # it has died, and its parent has not seen that yet
 
 
 def engine_of(http: httpx.Client, server: Server, model: str) -> list[psutil.Process]:
@@ -97,6 +105,12 @@ def engine_of(http: httpx.Client, server: Server, model: str) -> list[psutil.Pro
     assert ask(http, model, 200).status_code == 200
     after = worked()
     return engines[max(engines, key=lambda engine: after[engine] - before[engine])]
+
+
+def shared_memory(processes: list[psutil.Process]) -> set[Path]:
+    """Return what processes share with others, by name."""
+    paths = {Path(each.path) for process in processes for each in process.memory_maps()}
+    return {path for path in paths if path.name.startswith("psm_")}
 
 
 def readiness(server: Server) -> tuple[int, dict[str, Any]]:
@@ -137,6 +151,8 @@ def test_a_killed_engine_fails_its_requests_at_once_and_comes_back(
     assert len({*before}) == 2
     engine = engine_of(http, two_models, TINY)
     processes = len(engine_processes(two_models.pid))
+    shared = shared_memory(engine)
+    assert shared
     batch = new_batch(http, [TINY, adapter])
 
     cut, others, calls, killed_at = kill_in_the_middle(http, adapter, engine[0])
@@ -155,6 +171,7 @@ def test_a_killed_engine_fails_its_requests_at_once_and_comes_back(
     print(f"back after {seconds:.1f} s")
     assert [answer(http, model) for model in (TINY, adapter, OTHER)] == before
     assert not any(each.is_running() for each in engine)
+    assert not [path for path in shared if path.exists()]
     assert len(engine_processes(two_models.pid)) == processes
     assert_batch_completes(http, batch)
     assert_nothing_is_held(two_models)
@@ -246,6 +263,22 @@ def test_a_killed_server_leaves_no_engine_process(two_models: Server) -> None:
     two_models.process.wait(10)
     _, alive = psutil.wait_procs(engines, timeout=10)
     assert alive == []
+
+
+def test_a_server_that_is_stopped_while_an_engine_starts_again_waits_for_no_start(
+    tmp_path: Path, tiny_llama_directory: Path
+) -> None:
+    with running_server([long_model(tiny_llama_directory, TINY)], tmp_path) as server:
+        (engine,) = engine_processes(server.pid, recursive=False)
+        engine.kill()
+        wait_until(lambda: engine_processes(server.pid, recursive=False) - {engine}, 30)
+        processes = engine_processes(server.pid)
+        told_at = time.monotonic()
+        assert server.stop() == -signal.SIGTERM
+        seconds = time.monotonic() - told_at
+    print(f"stopped within {seconds:.1f} s")
+    assert seconds < STOPPED_SECONDS
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 def test_a_model_that_does_not_come_back_ends_the_process(

@@ -1,10 +1,14 @@
 """Engines of their own, started together, killed and ended; each start takes half a minute."""
 
 import asyncio
+import itertools
+import multiprocessing
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,22 +23,39 @@ from app.engine.base import (
     Run,
     Sampling,
 )
-from app.engine.factory import RunningEngine, start_engines
+from app.engine.factory import Engines, RunningEngine, start_engines
 from app.engine.metrics import EngineMetrics
+from app.engine.vllm_start import LOOK_SECONDS
 from tests.fixtures.engines import generate, tiny_spec
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
 SHARED_MEMORY = Path("/dev/shm")
+CUT_SHORT_SECONDS = 5.0
+
+Moment = Callable[[], set[Any]]
+"""Something that grows while an engine starts."""
+
+
+def _own_processes(*, recursive: bool = False) -> set[psutil.Process]:
+    children = psutil.Process().children(recursive=recursive)
+    return {child for child in children if "resource_tracker" not in " ".join(child.cmdline())}
 
 
 def _own_children(*, recursive: bool = False) -> set[int]:
-    children = psutil.Process().children(recursive=recursive)
-    return {child.pid for child in children if "resource_tracker" not in " ".join(child.cmdline())}
+    return {child.pid for child in _own_processes(recursive=recursive)}
+
+
+def _engine_cores() -> set[int | None]:
+    return {process.pid for process in multiprocessing.active_children()}
+
+
+def _segments() -> set[str]:
+    return {entry.name for entry in SHARED_MEMORY.glob("psm_*")}
 
 
 def _left_behind() -> tuple[set[int], set[str]]:
-    return _own_children(recursive=True), {entry.name for entry in SHARED_MEMORY.iterdir()}
+    return _own_children(recursive=True), _segments()
 
 
 def _deltas(engine: ChatEngine, max_tokens: int) -> AsyncGenerator[Delta, None]:
@@ -43,13 +64,21 @@ def _deltas(engine: ChatEngine, max_tokens: int) -> AsyncGenerator[Delta, None]:
     return generate(engine, job, Run(f"r{max_tokens}"))
 
 
+async def _more_than(had: set[Any], moment: Moment) -> None:
+    """Wait; only asking tells what another process has done."""
+    async with asyncio.timeout(60):
+        for _ in itertools.count():
+            if moment() - had:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def _text(engine: ChatEngine, max_tokens: int = 4) -> str:
     return "".join([delta.text async for delta in _deltas(engine, max_tokens)])
 
 
-async def test_two_engines_live_and_die_apart_and_leave_no_process(tiny_model: Path):
-    """A killed engine cannot free its shared memory; that goes when this process ends."""
-    before = _own_children(recursive=True)
+async def test_two_engines_live_and_die_apart_and_leave_nothing(tiny_model: Path):
+    before = _left_behind()
     second = tiny_spec(tiny_model)
     first = second.model_copy(update={"id": "first", "lora": None})
     engines = await start_engines(Catalog(models=(first, second)))
@@ -58,12 +87,12 @@ async def test_two_engines_live_and_die_apart_and_leave_no_process(tiny_model: P
         texts = [await _text(engine) for engine in engines.running.values()]
         assert texts[0] == texts[1]
         assert _models_with_tokens(engines.metrics) == {first.id, second.id}
-        cores = _own_children() - before
+        cores = _own_children() - before[0]
         survivor = await _kill_one_while_both_answer(list(engines.running.values()), min(cores))
         assert await _text(survivor) == texts[0]
     finally:
         await engines.close()
-    assert _own_children(recursive=True) == before
+    assert _left_behind() == before
 
 
 def _models_with_tokens(metrics: EngineMetrics) -> set[str]:
@@ -107,3 +136,35 @@ async def test_when_one_model_cannot_start_the_others_end_and_leave_nothing(
     with pytest.raises(EngineStartError, match="model bad"):
         await start_engines(Catalog(models=(good, bad)))
     assert _left_behind() == before
+
+
+@asynccontextmanager
+async def _starting(model: Path, moment: Moment) -> AsyncGenerator[asyncio.Task[Engines], None]:
+    """Bring a start to a moment of it; whatever then ends the start, it is to leave nothing."""
+    before, had = _left_behind(), moment()
+    starting = asyncio.create_task(start_engines(Catalog(models=(tiny_spec(model),))))
+    await _more_than(had, moment)
+    processes = _own_processes(recursive=True)
+    yield starting
+    assert _left_behind() == before
+    assert [each for each in psutil.wait_procs(processes, 10)[1] if each.pid not in before[0]] == []
+
+
+@pytest.mark.parametrize("moment", [_engine_cores, _segments])
+async def test_a_start_that_is_cancelled_is_cut_short(tiny_model: Path, moment: Moment):
+    """Early, when there is a process and no more, and when there is shared memory as well."""
+    async with _starting(tiny_model, moment) as starting:
+        starting.cancel()
+        await asyncio.wait([starting], timeout=CUT_SHORT_SECONDS)
+        assert starting.cancelled()
+
+
+async def test_an_engine_that_is_killed_while_it_starts_leaves_nothing(tiny_model: Path):
+    others = _engine_cores()
+    async with _starting(tiny_model, _segments) as starting:
+        await asyncio.sleep(3 * LOOK_SECONDS)  # until it has been seen what the engine holds
+        (core,) = _engine_cores() - others
+        assert core is not None
+        os.kill(core, signal.SIGKILL)
+        with pytest.raises(EngineStartError):
+            await starting
