@@ -6,6 +6,7 @@ import typer
 
 from app.cli.environment import read_settings
 from app.db.engine import Database, database_url
+from app.db.migrate import STATEMENT_SECONDS
 from app.db.migrate import migrate as run_migrations
 from app.settings import Settings
 
@@ -17,7 +18,8 @@ def migrate() -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    database = Database(database_url(settings.database, settings.data_dir))
+    url = database_url(settings.database, settings.data_dir)
+    database = Database(url, statement_seconds=STATEMENT_SECONDS)
     try:
         await run_migrations(database)
     finally:

@@ -44,13 +44,20 @@ class Database:
     """One database, PostgreSQL or a SQLite file.
 
     `sessions` makes sessions that keep loaded values after a commit. **Raises:**
-    InvalidDatabaseUrl. Nothing is connected before the first use.
+    InvalidDatabaseUrl. Nothing is connected before the first use. On PostgreSQL a statement ends
+    after `statement_seconds`.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, statement_seconds: int = STATEMENT_SECONDS
+    ) -> None:
         address = _supported(url)
         self.is_sqlite = address.get_backend_name() == "sqlite"
-        self.engine = _sqlite(address) if self.is_sqlite else _postgresql(address, pool_size)
+        self.engine = (
+            _sqlite(address)
+            if self.is_sqlite
+            else _postgresql(address, pool_size, statement_seconds)
+        )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
     async def check(self) -> None:
@@ -142,16 +149,16 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _postgresql(address: URL, pool_size: int) -> AsyncEngine:
+def _postgresql(address: URL, pool_size: int, statement_seconds: int) -> AsyncEngine:
     server_settings = {
         "application_name": "lora-inference-api",
-        "statement_timeout": str(STATEMENT_SECONDS * 1000),
+        "statement_timeout": str(statement_seconds * 1000),
         "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_SECONDS * 1000),
     }
     arguments: dict[str, Any] = {
         "server_settings": server_settings,
         "timeout": CONNECT_SECONDS,
-        "command_timeout": STATEMENT_SECONDS + 5,
+        "command_timeout": statement_seconds + 5,
     }
     engine = create_async_engine(
         address,

@@ -20,7 +20,8 @@ from app.db.tables import Base
 
 DIRECTORY = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x6C6F7261
-LOCK_WAIT = "10min"
+STATEMENT_SECONDS = 600
+"""For the database that is given to `migrate`: a statement of a migration may take long."""
 
 
 async def migrate(database: Database) -> None:
@@ -30,7 +31,6 @@ async def migrate(database: Database) -> None:
     """
     async with database.engine.begin() as connection:
         if not database.is_sqlite:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{LOCK_WAIT}'"))
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
         await connection.run_sync(_upgrade)
 

@@ -127,6 +127,16 @@ async def test_postgresql_statements_are_bounded_in_time(
     assert shown == "30s"
 
 
+async def test_the_server_ends_a_statement_before_the_client_gives_it_up(
+    postgres: Postgres, migrated_postgres: str
+) -> None:
+    database = Database(postgres.url(migrated_postgres), pool_size=1, statement_seconds=1)
+    async with database.engine.connect() as connection:
+        with pytest.raises(DBAPIError, match="statement timeout"):
+            await connection.execute(text("SELECT pg_sleep(30)"))
+    await database.close()
+
+
 async def test_a_connection_to_a_server_turned_read_only_is_dropped(
     postgres: Postgres, migrated_postgres: str
 ) -> None:
