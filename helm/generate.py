@@ -18,7 +18,7 @@ from app.settings import Settings
 
 CHART = Path(__file__).parent / "lora-inference-api"
 OF_THE_CHART = {
-    "": ("catalog", "plans", "data_dir", "server", "store"),
+    "": ("catalog", "plans", "pools", "data_dir", "server", "store"),
     "AuthSettings": ("secret", "cache_seconds"),
     "DatabaseSettings": ("url", "pool_size"),
     "RateLimitSettings": ("storage_url",),
@@ -44,7 +44,7 @@ def definitions() -> dict[str, Any]:
         for name, part in found["Settings"]["properties"].items()
         if part.get("$ref", "").rpartition("/")[2] not in empty
     }
-    kept = found.keys() - {*empty, "ServerSettings", "StoreSettings"}
+    kept = found.keys() - {*empty, "PoolSettings", "ServerSettings", "StoreSettings"}
     return {name: _draft_07(found[name]) for name in sorted(kept)}
 
 

@@ -8,13 +8,29 @@ from tests.helm.release import refusal, rendered
 
 CLAIM = {"type": "existingClaim", "claimName": "shared"}
 VECTORS = {"id": "vectors", "task": "embedding", "source": "owner/vectors"}
-TWO = {"pools": {"vectors": {"catalog": {"models": [VECTORS]}}}}
+NAMELESS = {"task": "embedding", "source": "owner/vectors"}
+CHAT = {**VECTORS, "id": "llama-3.1-8b-instant"}
 KEDA = {"autoscaling": {"kind": "keda"}}
+
+
+def _catalog(*models: dict[str, str]) -> dict[str, Any]:
+    return {"pools": {"vectors": {"catalog": {"models": models}}}}
+
 
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "no pool": ("minimal", {"pools": None}, "name at least one"),
     "no model": ("minimal", {"pools": {"other": {}}}, "pools.other.catalog"),
-    "two pools and no default": ("keda", TWO, "defaultPool"),
+    "a model of two pools": (
+        "keda",
+        _catalog(VECTORS, CHAT),
+        "pools.vectors.catalog: model llama-3.1-8b-instant is in pools.chat already",
+    ),
+    "a model twice in a pool": (
+        "keda",
+        _catalog(VECTORS, VECTORS),
+        "pools.vectors.catalog: model vectors is in pools.vectors already",
+    ),
+    "a model without an id": ("keda", _catalog(VECTORS, NAMELESS), "missing property 'id'"),
     "a default pool that is none": ("keda", {"defaultPool": "chta"}, "no pool chta"),
     "replicas on a database of their own": (
         "keda",

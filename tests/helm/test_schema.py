@@ -97,6 +97,7 @@ REFUSED = {
     "an unknown value of a pool": ({"pools": {"small": {"replica": 1}}}, "replica"),
     "an unknown setting": ({"settings": {"adapters": {"cache_byte": 1}}}, "cache_byte"),
     "a setting out of bounds": ({"settings": {"admission": {"reserve": 0.9}}}, "reserve"),
+    "other pools as a setting": ({"settings": {"pools": []}}, "pools"),
     "an unknown key of a catalog": (
         {"pools": {"small": {"catalog": {"models": [{"id": "m", "taks": "chat"}]}}}},
         "taks",

@@ -9,13 +9,8 @@ from pydantic import BaseModel, SecretStr
 from app.catalog import load_catalog
 from app.limits.plans import load_plans
 from app.settings import PREFIX, Settings
+from tests.helm.environment import SECRETS, settings_of
 from tests.helm.release import VALUES, Pod, Release, rendered, sample
-
-SECRETS = {
-    "LORA_API_AUTH__SECRET": "a-pepper-of-thirty-two-characters-or-more",
-    "LORA_API_DATABASE__URL": "postgresql+asyncpg://user@host/database",
-    "LORA_API_RATE_LIMITS__STORAGE_URL": "redis://host:6379/0",
-}
 
 
 def _known(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, bool]]:
@@ -31,32 +26,23 @@ def _known(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, bool]]:
 KNOWN = dict(_known(Settings, PREFIX))
 
 
-def _read(pod: Pod, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Read the settings as the pod's process would, with a value for each secret."""
-    for name, variable in pod.env.items():
-        if name.startswith(PREFIX):
-            monkeypatch.setenv(name, variable.get("value", SECRETS.get(name, "")))
-    return Settings()
-
-
 def test_every_variable_of_the_service_is_one_of_its_settings(release: Release) -> None:
     for pod in release.pods():
         assert {name for name in pod.env if name.startswith(PREFIX)} <= KNOWN.keys()
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_the_service_takes_the_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_service_takes_the_settings(name: str) -> None:
     for pod in sample(name).servers().values():
-        with monkeypatch.context() as patch:
-            settings = _read(pod, patch)
+        settings = settings_of(pod)
         assert settings.server.host == "0.0.0.0"
         assert settings.server.port == pod.container["ports"][0]["containerPort"] == 8000
         assert settings.data_dir == Path("/var/lib/lora-api")
         assert settings.catalog == Path("/etc/lora-api/catalog.yaml")
 
 
-def test_values_arrive_as_they_were_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _read(sample("production").servers()["chat"], monkeypatch)
+def test_values_arrive_as_they_were_said() -> None:
+    settings = settings_of(sample("production").servers()["chat"])
     assert settings.adapters.cache_bytes == 64424509440
     assert settings.admission.batch_share == 0.5
     assert (settings.store.kind, settings.store.bucket) == ("s3", "lora-production")
@@ -66,23 +52,17 @@ def test_values_arrive_as_they_were_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.rate_limits.storage_url is not None
 
 
-def test_lists_and_flags_arrive_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_flags_arrive_too() -> None:
     values = {"settings": {"fetch": {"allowed_hosts": ["a.example", "b.example:8443"]}}}
     values["settings"]["batches"] = {"enabled": False}
-    settings = _read(rendered("minimal", values).servers()["small"], monkeypatch)
+    settings = settings_of(rendered("minimal", values).servers()["small"])
     assert settings.fetch.allowed_hosts == ("a.example", "b.example:8443")
     assert settings.batches.enabled is False
 
 
-def test_a_pool_s_own_settings_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = _read(sample("gpu-pools").servers()["speech"], monkeypatch)
+def test_a_pool_s_own_settings_come_first() -> None:
+    settings = settings_of(sample("gpu-pools").servers()["speech"])
     assert settings.limits.audio_decoders == 4
-
-
-def test_only_the_default_pool_works_on_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, pod in sample("gpu-pools").servers().items():
-        with monkeypatch.context() as patch:
-            assert _read(pod, patch).batches.enabled is (name == "chat")
 
 
 def test_secrets_are_only_referred_to(release: Release) -> None:

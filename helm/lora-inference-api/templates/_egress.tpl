@@ -30,3 +30,17 @@
 {{- end -}}
 {{- $ports | uniq | toJson -}}
 {{- end -}}
+
+{{- /* Peers with which a pool exchanges requests: dict "root" $ "name" pool. */ -}}
+{{- define "lora-api.podsOfOtherPools" -}}
+{{- with without (keys .root.Values.pools | sortAlpha) .name -}}
+- podSelector:
+    matchLabels:
+      {{- include "lora-api.selectorLabels" $.root | nindent 6 }}
+      app.kubernetes.io/component: server
+    matchExpressions:
+      - key: lora-inference-api/pool
+        operator: In
+        values: {{ toJson . }}
+{{- end -}}
+{{- end -}}

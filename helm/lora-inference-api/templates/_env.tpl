@@ -1,4 +1,4 @@
-{{- /* Plain settings as one map of variables: dict "root" $ "name" pool "pool" spec. */ -}}
+{{- /* Plain settings as one map of variables: as lora-api.podSpec. */ -}}
 {{- define "lora-api.variables" -}}
 {{- $values := .root.Values -}}
 {{- $env := dict
@@ -31,8 +31,8 @@
 {{- $_ := set $env (printf "LORA_API_STORE__%s" $name) . -}}
 {{- end -}}
 {{- end -}}
-{{- if ne .name (include "lora-api.defaultPool" .root) -}}
-{{- $_ := set $env "LORA_API_BATCHES__ENABLED" "false" -}}
+{{- if and (gt (len $values.pools) 1) (ne .role "worker") -}}
+{{- $_ := set $env "LORA_API_POOLS" (include "lora-api.otherPools" .) -}}
 {{- end -}}
 {{- $settings := mergeOverwrite (deepCopy $values.settings) (deepCopy .pool.settings) -}}
 {{- range $group, $fields := $settings -}}

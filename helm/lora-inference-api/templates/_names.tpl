@@ -35,6 +35,13 @@ app.kubernetes.io/component: server
 lora-inference-api/pool: {{ .name }}
 {{- end -}}
 
+{{- /* What selects the pods of every pool that listen, so no Ray workers. */ -}}
+{{- define "lora-api.listenerSelector" -}}
+{{ include "lora-api.selectorLabels" . }}
+app.kubernetes.io/component: server
+lora-inference-api/answers: "true"
+{{- end -}}
+
 {{- define "lora-api.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "lora-api.fullname" .) .Values.serviceAccount.name -}}

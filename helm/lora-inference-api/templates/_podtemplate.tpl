@@ -3,6 +3,9 @@
 metadata:
   labels:
     {{- include "lora-api.poolSelector" . | nindent 4 }}
+    {{- if ne .role "worker" }}
+    lora-inference-api/answers: "true"
+    {{- end }}
     {{- with .root.Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

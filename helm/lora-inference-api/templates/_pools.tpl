@@ -12,20 +12,40 @@
 {{- include "lora-api.checkPool" (dict "root" $ "name" $name "pool" $pool) -}}
 {{- $_ := set $pools $name $pool -}}
 {{- end -}}
+{{- include "lora-api.checkModels" $pools -}}
 {{- include "lora-api.checkSharing" (dict "root" $ "pools" $pools) -}}
 {{- toJson $pools -}}
 {{- end -}}
 
+{{- /* The pool behind the main Service; nothing where it is every pool of several. */ -}}
 {{- define "lora-api.defaultPool" -}}
-{{- $names := keys .Values.pools | sortAlpha -}}
-{{- $name := default (first $names) .Values.defaultPool -}}
-{{- if and (gt (len $names) 1) (not .Values.defaultPool) -}}
-{{- fail "defaultPool: say which of the pools answers at the main host" -}}
+{{- $names := keys .Values.pools -}}
+{{- $named := .Values.defaultPool -}}
+{{- if and $named (not (has $named $names)) -}}
+{{- fail (printf "defaultPool: there is no pool %s" $named) -}}
 {{- end -}}
-{{- if not (has $name $names) -}}
-{{- fail (printf "defaultPool: there is no pool %s" $name) -}}
+{{- ternary (first $names) $named (eq (len $names) 1) -}}
 {{- end -}}
-{{- $name -}}
+
+{{- /* A pool for what one of them has to do. */ -}}
+{{- define "lora-api.firstPool" -}}
+{{- include "lora-api.defaultPool" . | default (keys .Values.pools | sortAlpha | first) -}}
+{{- end -}}
+
+{{- /* Where other pools are, and what they serve, sorted: as lora-api.podSpec. */ -}}
+{{- define "lora-api.otherPools" -}}
+{{- $others := list -}}
+{{- range $name, $pool := omit (include "lora-api.pools" .root | fromJson) .name -}}
+{{- $service := printf "%s-%s" (include "lora-api.fullname" $.root) $name -}}
+{{- $port := int $.root.Values.service.port -}}
+{{- $url := printf "http://%s.%s.svc:%d" $service $.root.Release.Namespace $port -}}
+{{- $ids := list -}}
+{{- range $model := $pool.catalog.models -}}
+{{- $ids = append $ids $model.id -}}
+{{- end -}}
+{{- $others = append $others (dict "url" $url "models" (sortAlpha $ids)) -}}
+{{- end -}}
+{{- toJson $others -}}
 {{- end -}}
 
 {{- define "lora-api.checkPool" -}}
@@ -68,6 +88,19 @@
 {{- if and $model.lora (ne $pool.data.type "existingClaim") -}}
 {{- $hint := "take an existingClaim that several nodes can write" -}}
 {{- fail (printf "%s.data.type: every node reads adapters; %s" $where $hint) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A request goes to the pool that has its model, so one pool has it. */ -}}
+{{- define "lora-api.checkModels" -}}
+{{- $owners := dict -}}
+{{- range $name, $pool := . -}}
+{{- range $model := $pool.catalog.models -}}
+{{- with get $owners $model.id -}}
+{{- fail (printf "pools.%s.catalog: model %s is in pools.%s already" $name $model.id .) -}}
+{{- end -}}
+{{- $_ := set $owners $model.id $name -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

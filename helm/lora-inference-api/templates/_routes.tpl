@@ -1,10 +1,12 @@
+{{- /* Without a pool it is the main Service. */ -}}
 {{- define "lora-api.routeBackend" -}}
-{{- if .pool.inferencePool.enabled -}}
+{{- $name := list (include "lora-api.fullname" .root) .name | compact | join "-" -}}
+{{- if dig "inferencePool" "enabled" false (default dict .pool) -}}
 - group: inference.networking.k8s.io
   kind: InferencePool
-  name: {{ include "lora-api.fullname" .root }}-{{ .name }}
+  name: {{ $name }}
 {{- else -}}
-- name: {{ include "lora-api.fullname" .root }}-{{ .name }}
+- name: {{ $name }}
   port: {{ .root.Values.service.port }}
 {{- end -}}
 {{- end -}}
