@@ -25,6 +25,11 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     for finding in machine.of_disk(settings):
         yield finding
-    for look in (services.of_database, services.of_store, services.of_counters):
+    for look in (
+        services.of_database,
+        services.of_store,
+        services.of_counters,
+        services.of_pools,
+    ):
         async for finding in look(settings):
             yield finding

@@ -1,4 +1,4 @@
-"""What a look at the services tells that replicas share: database, store, counters, model hub.
+"""What a look at other services tells: database, store, counters, model hub, other pools.
 
 Each look ends in a bounded time. Nothing that is told holds a password: what libraries say of a
 failure is told by its kind only.
@@ -34,6 +34,7 @@ from app.storage.opening import make_store
 MOST_SKEW_SECONDS = 5
 COUNTER_SECONDS = 5.0
 HUB_SECONDS = 10.0
+POOL_SECONDS = 5.0
 PROBE = b"lora-api doctor"
 PREFIX = "doctor/"
 
@@ -132,6 +133,24 @@ def _of_hub_model(model: ModelSpec) -> Finding:
         kind = type(error).__name__
         return problem("models", f"{name} cannot be looked up on the hub ({kind})")
     return ok("models", f"{name} is on the hub")
+
+
+async def of_pools(settings: Settings) -> AsyncIterator[Finding]:
+    """Ask each other pool whether it has a replica that listens."""
+    async with httpx.AsyncClient(timeout=POOL_SECONDS, trust_env=False) as client:
+        for pool in settings.pools:
+            yield await _of_pool(client, pool.url)
+
+
+async def _of_pool(client: httpx.AsyncClient, url: str) -> Finding:
+    try:
+        answer = await client.get(f"{url}/health/live")
+    except httpx.HTTPError as error:
+        hint = "check LORA_API_POOLS, its replicas and the network to them"
+        return problem("pools", f"{url} does not answer ({type(error).__name__}): {hint}")
+    if answer.status_code != httpx.codes.OK:
+        return problem("pools", f"{url} is no pool: its health is told as {answer.status_code}")
+    return ok("pools", f"{url} answers")
 
 
 async def _put(store: ObjectStore, key: str) -> None:

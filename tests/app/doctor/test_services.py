@@ -145,3 +145,38 @@ async def _kept(settings: Settings) -> list[str]:
         return [found.key async for found in store.list(services.PREFIX)]
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def answering(status: int) -> AsyncIterator[str]:
+    """Listen on loopback, and answer every request with a status; yield the URL."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d Status\r\ncontent-length: 0\r\n\r\n" % status)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("status", "level"), [(200, "ok"), (404, "problem")])
+async def test_another_pool_is_asked_for_its_health(
+    settings_with: Described, status: int, level: str
+) -> None:
+    async with answering(status) as url:
+        pools = [{"url": url, "models": ["another"]}]
+        finding = await told(services.of_pools(settings_with(pools=pools)))
+
+    assert finding.level == level
+    assert url in finding.text
+
+
+async def test_a_pool_that_is_away_is_told(settings_with: Described, closed_port: int) -> None:
+    pools = [{"url": f"http://127.0.0.1:{closed_port}", "models": ["another"]}]
+
+    finding = await told(services.of_pools(settings_with(pools=pools)))
+
+    assert finding.level == "problem"
+    assert "LORA_API_POOLS" in finding.text
