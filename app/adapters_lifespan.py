@@ -52,7 +52,14 @@ async def open_adapters(ground: Ground, upload_key: UploadKey, stack: AsyncExitS
         per_organization=ground.settings.adapters.pins_per_organization,
     )
     service = AdapterService(
-        sessions, _intake(ground), publisher, withdrawals, pins, ground.engines.running, upload_key
+        sessions,
+        _intake(ground),
+        publisher,
+        withdrawals,
+        pins,
+        ground.engines.running,
+        upload_key,
+        ground.pools,
     )
     disk = DiskCollector(cache, ground.settings.data_dir)
     collectors: list[Collector] = [AdapterCollector(registry), disk]

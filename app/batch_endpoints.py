@@ -24,10 +24,11 @@ from app.api.responses.service import ResponsesService
 from app.api.transcriptions.json_forms import TranscriptionJson, TranslationJson, as_json
 from app.api.transcriptions.service import TranscriptionsService
 from app.batches.types import Endpoint, Endpoints
-from app.errors import ApiError, invalid_request
+from app.errors import ApiError, invalid_request, model_not_found
 from app.failures import EXPECTED, said
 from app.inference.context import RequestContext
 from app.json_document import checked
+from app.pools.directory import ServedElsewhere
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -76,6 +77,9 @@ def _in_words() -> Iterator[None]:
         yield
     except ApiError:
         raise
+    except ServedElsewhere as elsewhere:
+        # Its chunk was cut where that pool was not known yet, and goes to whoever comes first.
+        raise model_not_found(elsewhere.model) from elsewhere
     except EXPECTED as error:
         raise said(error) from error
 

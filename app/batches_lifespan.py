@@ -34,7 +34,8 @@ async def open_batches(
         async with ground.database.sessions.begin() as session:
             await leases.end_all(session)
     sessions, store, work_dir = ground.database.sessions, ground.store, ground.work_dir
-    served = frozenset(spec.id for spec in ground.catalog.models)
+    # Chunks are labelled for whoever serves their model; a worker takes those of its own alone.
+    served = ground.pools.models.union(spec.id for spec in ground.catalog.models)
     ports = WorkerPorts(
         sessions=sessions,
         store=store,

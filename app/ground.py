@@ -8,6 +8,7 @@ from app.catalog import Catalog
 from app.db.engine import Database
 from app.engine.factory import Engines
 from app.observability.metrics import Metrics
+from app.pools.directory import PoolDirectory
 from app.settings import Settings
 
 
@@ -23,3 +24,8 @@ class Ground:
     database: Database
     store: ObjectStore
     engines: Engines
+
+    @property
+    def pools(self) -> PoolDirectory:
+        """The other pools of this deployment."""
+        return PoolDirectory.of(self.settings.pools)

@@ -49,7 +49,9 @@ def open_inference(
         ground.metrics.batch_model_served(model)
     limits = _open_limits(ground.settings, ground.metrics, stack)
     ports = Ports(
-        resolver=ModelResolver(engines, ground.database.sessions, ground.engines.absent),
+        resolver=ModelResolver(
+            engines, ground.database.sessions, ground.engines.absent, ground.pools
+        ),
         adapters=adapters,
         limits=limits,
         admission=admission,

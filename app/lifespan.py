@@ -50,6 +50,7 @@ from app.inference_lifespan import (
 )
 from app.limits.plans import PlansError
 from app.observability.metrics import Metrics
+from app.pools_lifespan import OpenPools, open_pools
 from app.settings import Settings
 from app.state import State
 from app.storage.opening import make_store
@@ -137,7 +138,7 @@ def _state(
     stack: AsyncExitStack,
 ) -> State:
     settings, sessions, engines = ground.settings, ground.database.sessions, ground.engines
-    inference = opened.inference
+    inference, elsewhere = opened.inference, open_pools(ground, stack)
     fetcher = open_fetcher(settings.fetch, stack)
     images = open_images(fetcher, settings.fetch, stack)
     audio = make_audio_intake(fetcher, settings.limits)
@@ -151,17 +152,28 @@ def _state(
         completions=CompletionsService(inference),
         embeddings=EmbeddingsService(inference),
         files=files,
+        forwarder=elsewhere.forwarder,
         health=HealthService(
             _parts(ground, drain), [ground.metrics.registry, collected, REGISTRY], ground.metrics
         ),
-        models=ModelsService(
-            engines.running, engines.absent, adapters.service, started_at=int(time.time())
-        ),
+        models=_models(ground, adapters, elsewhere),
         reranking=RerankingService(inference),
         responses=ResponsesService(inference, images),
         speech=SpeechService(inference),
+        spool_dir=ground.work_dir,
         transcriptions=TranscriptionsService(inference, audio, ground.work_dir, settings.limits),
         usage=UsageService(sessions),
+    )
+
+
+def _models(ground: Ground, adapters: Adapters, elsewhere: OpenPools) -> ModelsService:
+    return ModelsService(
+        ground.engines.running,
+        ground.engines.absent,
+        adapters.service,
+        started_at=int(time.time()),
+        pools=ground.pools,
+        listing=elsewhere.listing,
     )
 
 

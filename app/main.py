@@ -12,6 +12,7 @@ from app.drain import Drain, DrainMiddleware
 from app.lifespan import make_lifespan
 from app.observability.metrics import Metrics
 from app.observability.middleware import ObservabilityMiddleware
+from app.pools.middleware import ForwardingMiddleware
 from app.settings import Settings
 from app.unread_bodies import UnreadBodyMiddleware
 
@@ -22,6 +23,8 @@ def create_app(settings: Settings, catalog: Catalog, drain: Drain) -> FastAPI:
     metrics = Metrics(organizations=named.organizations, adapters=named.adapters)
     app = bare_app(make_lifespan(settings, catalog, metrics, drain))
     openapi.serve(app)
+    if settings.pools:
+        app.add_middleware(ForwardingMiddleware)
     app.add_middleware(UnreadBodyMiddleware)
     app.add_middleware(DrainMiddleware, drain=drain)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics)

@@ -1,5 +1,6 @@
 """What the lifespan opens and every request can reach; read through `get_state` alone."""
 
+from pathlib import Path
 from typing import TypedDict, cast
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from app.api.speech.service import SpeechService
 from app.api.transcriptions.service import TranscriptionsService
 from app.api.usage.service import UsageService
 from app.auth.authenticator import Authenticator
+from app.pools.forwarding import Forwarder
 
 
 class State(TypedDict):
@@ -31,11 +33,13 @@ class State(TypedDict):
     completions: CompletionsService
     embeddings: EmbeddingsService
     files: FilesService
+    forwarder: Forwarder | None
     health: HealthService
     models: ModelsService
     reranking: RerankingService
     responses: ResponsesService
     speech: SpeechService
+    spool_dir: Path
     transcriptions: TranscriptionsService
     usage: UsageService
 

@@ -63,7 +63,11 @@ class ChunkedStream(Response):
                 await unless_disconnected(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
         left = await _deliver(send, start, STREAM_SECONDS)
         async for piece in self._pieces:
             if piece:

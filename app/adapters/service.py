@@ -22,6 +22,7 @@ from app.errors import ApiError, invalid_request, model_not_found, not_found, ov
 from app.idempotency.claim import Claim
 from app.idempotency.creates import KeyedCreates
 from app.idempotency.request import CreateRequest
+from app.pools.directory import NO_POOLS, PoolDirectory
 
 log = structlog.get_logger()
 
@@ -45,6 +46,7 @@ class AdapterService:
     """The adapters of all organisations; each call acts for one.
 
     An id that is unknown, deleted or another organisation's raises the same ApiError 404.
+    What needs an engine that one of `pools` has raises ServedElsewhere; all else is done here.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class AdapterService:
         pins: Pins,
         engines: Mapping[str, Engine],
         upload_key: UploadKey,
+        pools: PoolDirectory = NO_POOLS,
     ) -> None:
         self._sessions = sessions
         self._intake = intake
@@ -64,6 +67,7 @@ class AdapterService:
         self._pins = pins
         self._engines = engines
         self._upload_key = upload_key
+        self._pools = pools
         self._registering = KeyedLocks()
         self._creates = KeyedCreates(sessions)
 
@@ -118,6 +122,7 @@ class AdapterService:
             yield
 
     def _lora_engine(self, base_model: str) -> Engine:
+        self._pools.require_own(base_model, base_model)
         engine = self._engines.get(base_model)
         if engine is None or engine.adapters is None:
             bases = sorted(id for id, known in self._engines.items() if known.adapters)
@@ -222,6 +227,7 @@ class AdapterService:
 
     async def _served(self, org_id: str, id: str) -> FineTuningRow:
         row = await self._registered(org_id, id)
+        self._pools.require_own(row.base_model, row.fine_tuned_model)
         engine = self._engines.get(row.base_model)
         if engine is None or engine.adapters is None:
             raise model_not_found(row.fine_tuned_model)

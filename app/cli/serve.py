@@ -14,6 +14,7 @@ from app.cli.listening import CannotListen, bound
 from app.drain import Drain
 from app.main import create_app
 from app.observability.logs import configure_logs
+from app.pools.directory import PoolsError, check_pools
 
 CANCEL_AFTER_DRAIN_SECONDS = 5.0
 logger = structlog.get_logger(__name__)
@@ -58,8 +59,9 @@ def serve() -> None:
     settings = read_settings()
     try:
         catalog = load_catalog(settings.catalog)
+        check_pools(settings.pools, [spec.id for spec in catalog.models])
         listener = bound(settings.server.host, settings.server.port)
-    except (CatalogError, CannotListen) as error:
+    except (CatalogError, CannotListen, PoolsError) as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(2) from error
     configure_logs(settings.log_format, settings.log_level)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from adapters_registry.errors import StoreUnavailable
+from app.adapters.resolver import ResolvedModel
 from app.api.embeddings.embedding_list import NUMBERS_IN_PIECE
 from app.batches.lines import URLS
 from app.engine.base import Delta, EngineDead, PromptTooLong, ToolCall
 from app.engine.pooling import InputRefused
 from app.errors import ApiError, internal_error
+from app.pools.directory import Pool, ServedElsewhere
 from tests.app.api.application import JSON
 from tests.app.batch_world import (
     BODIES,
@@ -325,3 +327,14 @@ async def test_no_body_raises_anything_but_an_api_error(
     for asked in (body, {**BODIES[url], **body}):
         assert await status(world, url, asked) in range(200, 500)
     assert world.audio.left() == []
+
+
+async def test_a_line_that_came_to_the_wrong_pool_is_told_that_there_is_no_such_model(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def elsewhere(org_id: str, model: str) -> ResolvedModel:
+        raise ServedElsewhere(Pool("http://elsewhere", (model,)), model)
+
+    monkeypatch.setattr(world.chat.resolver, "resolve", elsewhere)
+    refusal = await world.refusal(CHAT, BODIES[CHAT])
+    assert (refusal.status, refusal.code) == (404, "model_not_found")

@@ -1,6 +1,9 @@
-"""What a caller may use: every base model, and the adapters of its own organisation."""
+"""What a caller may use: every base model of every pool, and the adapters of its organisation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from pydantic import ValidationError
 
 from app.adapters.service import AdapterService
 from app.api.models.schemas import Model, ModelList
@@ -8,12 +11,22 @@ from app.catalog import ModelSpec
 from app.db.tables import FineTuningRow
 from app.engine.base import Engine, ModelCard
 from app.errors import ApiError, invalid_request, model_not_found
+from app.pools.directory import NO_POOLS, Pool, PoolDirectory
+
+
+class Listing(Protocol):
+    """Asks other pools what they have."""
+
+    async def ask(self, authorization: str) -> Mapping[Pool, bytes | None]:
+        """Return what each pool answers to `GET /v1/models`; None where it does not in time."""
+        ...
 
 
 class ModelsService:
     """Lists, shows and deletes models. `started_at` (Unix s) dates the base models.
 
-    Those of the catalog that could not be started are listed as not active.
+    Those of the catalog that could not be started are listed as not active. What an adapter in
+    another of `pools` is like, is for that pool to say: showing it raises ServedElsewhere.
     """
 
     def __init__(
@@ -23,33 +36,52 @@ class ModelsService:
         adapters: AdapterService,
         *,
         started_at: int,
+        pools: PoolDirectory = NO_POOLS,
+        listing: Listing | None = None,
     ) -> None:
-        self._cards = {id: engine.card for id, engine in engines.items()}
+        self._bases = {
+            id: _model(engine.card, engine.card.owned_by, started_at)
+            for id, engine in engines.items()
+        }
         self._absent = {id: _inactive(spec, started_at) for id, spec in absent.items()}
         self._adapters = adapters
         self._started_at = started_at
+        self._pools = pools
+        self._listing = listing
 
-    async def list(self, org_id: str) -> ModelList:
-        """List base models, then the organisation's adapters, newest first."""
-        bases = [*(self._base(card) for card in self._cards.values()), *self._absent.values()]
+    async def list(self, org_id: str, authorization: str | None = None) -> ModelList:
+        """List base models, then the organisation's adapters, newest first.
+
+        With the caller's `Authorization`, those of other pools too; a pool that cannot be asked
+        has its models listed as not active.
+        """
+        elsewhere = await self._elsewhere(authorization)
+        serving = self._bases | {model.id: model for model in elsewhere}
         rows = [version.row for version in await self._adapters.all_of(org_id)]
-        served = [row for row in rows if row.base_model in self._cards]
-        return ModelList(data=bases + [self._adapter(row) for row in served])
+        adapters = [
+            _adapter(row, serving[row.base_model]) for row in rows if row.base_model in serving
+        ]
+        return ModelList(
+            data=[*self._bases.values(), *self._absent.values(), *elsewhere, *adapters]
+        )
 
     async def get(self, org_id: str, model: str) -> Model:
-        """Show one. **Raises:** ApiError 404."""
-        if card := self._cards.get(model):
-            return self._base(card)
-        if inactive := self._absent.get(model):
-            return inactive
+        """Show one. **Raises:** ApiError 404, ServedElsewhere."""
+        if base := self._bases.get(model) or self._absent.get(model):
+            return base
+        self._pools.require_own(model, model)
         row = await self._adapters.get_model(org_id, model)
-        if row.base_model not in self._cards:
+        self._pools.require_own(row.base_model, model)
+        if row.base_model not in self._bases:
             raise model_not_found(model)
-        return self._adapter(row)
+        return _adapter(row, self._bases[row.base_model])
 
     async def delete(self, org_id: str, model: str) -> None:
-        """Delete an own adapter. **Raises:** ApiError 403 for a base model, else 404."""
-        if model in self._cards or model in self._absent:
+        """Delete an own adapter of any pool; replicas that serve it see that it is gone.
+
+        **Raises:** ApiError 403 for a base model, else 404.
+        """
+        if model in self._bases or model in self._absent or model in self._pools.models:
             raise ApiError(
                 403, "Base models cannot be deleted.", type="permissions_error", param="model"
             )
@@ -59,12 +91,36 @@ class ModelsService:
             raise invalid_request(message, param="model")
         await self._adapters.delete(org_id, row.id)
 
-    def _base(self, card: ModelCard) -> Model:
-        return _model(card, card.id, card.owned_by, self._started_at)
+    async def _elsewhere(self, authorization: str | None) -> Sequence[Model]:
+        """Return the base models of other pools, in the order of the settings."""
+        if self._listing is None or authorization is None:
+            return []
+        models: list[Model] = []
+        for pool, answer in (await self._listing.ask(authorization)).items():
+            told = _told(answer)
+            models += (told.get(id) or _unknown(id, self._started_at) for id in pool.models)
+        return models
 
-    def _adapter(self, row: FineTuningRow) -> Model:
-        card = self._cards[row.base_model]
-        return _model(card, row.fine_tuned_model, row.org_id, row.created_at)
+
+def _told(answer: bytes | None) -> dict[str, Model]:
+    if answer is None:
+        return {}
+    try:
+        return {model.id: model for model in ModelList.model_validate_json(answer).data}
+    except ValidationError:
+        return {}
+
+
+def _unknown(id: str, created: int) -> Model:
+    """Show a model of which no more is known than that there should be one."""
+    return Model(
+        id=id,
+        created=created,
+        owned_by="system",
+        active=False,
+        context_window=0,
+        max_completion_tokens=0,
+    )
 
 
 def _inactive(spec: ModelSpec, created: int) -> Model:
@@ -79,11 +135,23 @@ def _inactive(spec: ModelSpec, created: int) -> Model:
     )
 
 
-def _model(card: ModelCard, id: str, owned_by: str, created: int) -> Model:
+def _model(card: ModelCard, owned_by: str, created: int) -> Model:
     return Model(
-        id=id,
+        id=card.id,
         created=created,
         owned_by=owned_by,
         context_window=card.context_window,
         max_completion_tokens=card.max_completion_tokens,
+    )
+
+
+def _adapter(row: FineTuningRow, base: Model) -> Model:
+    """Show an adapter, which can do what its base model can."""
+    return Model(
+        id=row.fine_tuned_model,
+        created=row.created_at,
+        owned_by=row.org_id,
+        active=base.active,
+        context_window=base.context_window,
+        max_completion_tokens=base.max_completion_tokens,
     )

@@ -1,5 +1,7 @@
 """A wrong setting ends every command, named as the operator wrote it and without its value."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -26,3 +28,18 @@ def test_a_missing_catalog_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert result.exit_code == 2
     assert "no-such-catalog.yaml: cannot be read" in result.output
+
+
+def test_a_model_of_ours_that_another_pool_is_said_to_serve_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "catalog.yaml").write_text(
+        "models: [{id: mine, task: embedding, source: org/mine}]"
+    )
+    monkeypatch.setenv("LORA_API_CATALOG", str(tmp_path / "catalog.yaml"))
+    monkeypatch.setenv("LORA_API_POOLS", '[{"url": "http://b", "models": ["theirs", "mine"]}]')
+
+    result = CliRunner().invoke(main, ["serve"])
+
+    assert result.exit_code == 2
+    assert "LORA_API_POOLS: the model mine is in this server's own catalog too" in result.output
