@@ -69,7 +69,7 @@ class DirectoryStore:
                 missing -= len(chunk)
                 yield chunk
         finally:
-            await asyncio.to_thread(file.close)
+            await finish(asyncio.ensure_future(asyncio.to_thread(file.close)), lambda: None)
 
     async def delete(self, key: str) -> None:
         deletion = asyncio.to_thread(self._delete, self._path(key))

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -97,6 +99,34 @@ async def test_deleting_leaves_no_empty_directory(tmp_path: Path, source: Path) 
     await store.delete("artifacts/x/two")
 
     assert list((tmp_path / "objects/artifacts").iterdir()) == []
+
+
+def test_a_file_is_closed_also_where_its_reader_is_cancelled_again_while_it_closes(
+    tmp_path: Path, source: Path
+) -> None:
+    files: list[IO[bytes]] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        store = DirectoryStore(tmp_path / "store")
+        await store.put("a", source)
+        reading = store.read("a", chunk_bytes=1)
+        await anext(reading)
+        files.append(reading.ag_frame.f_locals["file"])  # type: ignore[attr-defined]
+        release = threading.Event()
+        busy = asyncio.create_task(asyncio.to_thread(release.wait))
+        closing = asyncio.ensure_future(reading.aclose())  # type: ignore[attr-defined]
+        for _ in range(2):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            closing.cancel()
+        with suppress(asyncio.CancelledError):
+            await closing
+        release.set()
+        await busy
+
+    asyncio.run(scenario())
+    assert files[0].closed
 
 
 async def test_a_read_that_is_cancelled_as_it_begins_leaves_no_file_open(tmp_path: Path) -> None:
