@@ -86,7 +86,8 @@ async def test_writing_holds_little_in_memory(store: ObjectStore) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 40 << 20
+    # The parts under way, the next one twice while it is made, and one that a thread still holds.
+    assert peak < 6 * PART_BYTES
 
 
 async def test_several_objects_are_written_at_once(case: Case) -> None:
