@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from app.error_response import error_response
 from app.errors import ApiError, internal_error, shortened, unknown_url
 from app.failures import EXPECTED, said
 from app.ids import new_id
@@ -27,16 +28,6 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def render(error: ApiError, headers: dict[str, str] | None = None) -> Response:
-    """Make the response of an error."""
-    return Response(
-        error.body(),
-        status_code=error.status,
-        headers={**error.headers, **(headers or {})},
-        media_type="application/json",
-    )
-
-
 async def _expected(request: Request, error: Exception) -> Response:
     answer = said(error)
     if answer.status >= 500:
@@ -46,7 +37,7 @@ async def _expected(request: Request, error: Exception) -> Response:
             status=answer.status,
             exc_info=answer.__cause__ or answer,
         )
-    return render(answer)
+    return error_response(answer)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -54,11 +45,11 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     path = quote(request.scope["path"])
     headers = dict(error.headers or {})
     if error.status_code == 404:
-        return render(unknown_url(request.method, path), headers)
+        return error_response(unknown_url(request.method, path), headers)
     if error.status_code == 405:
         message = f"Method not allowed: {shortened(f'{request.method} {path}', 256)}"
-        return render(ApiError(405, message, code="method_not_allowed"), headers)
-    return render(ApiError(error.status_code, shortened(str(error.detail), 256)), headers)
+        return error_response(ApiError(405, message, code="method_not_allowed"), headers)
+    return error_response(ApiError(error.status_code, shortened(str(error.detail), 256)), headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
@@ -66,7 +57,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
         {**problem, "loc": problem["loc"][1:] or problem["loc"]}
         for problem in cast(RequestValidationError, error).errors()[:1]
     ]
-    return render(invalid(problems))  # type: ignore[arg-type]
+    return error_response(invalid(problems))  # type: ignore[arg-type]
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
@@ -78,7 +69,7 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     """Runs outside all middleware, so that it adds the request id itself; the server logs why."""
     request_id = _request_id(request) or new_id("req")
     log.error("unexpected error", request_id=request_id, error=type(error).__name__)
-    return render(internal_error(), {"x-request-id": request_id})
+    return error_response(internal_error(), {"x-request-id": request_id})
 
 
 def _request_id(request: Request) -> str | None:

@@ -143,7 +143,7 @@ def _prepare_environment(catalog: Catalog) -> None:
     if all(Path(source).is_dir() for spec in catalog.models for source in _sources(spec)):
         environment["HF_HUB_OFFLINE"] = "1"
     for name, value in environment.items():
-        # vLLM has no other way to be told; settings.py reads only what is ours.
+        # vLLM has no other way to be told; app.settings reads only what is ours.
         os.environ.setdefault(name, value)  # noqa: TID251
 
 

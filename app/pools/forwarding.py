@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
+from app.error_response import error_response
 from app.errors import ApiError, unavailable
 from app.pools.client import TIMEOUTS
 from app.pools.directory import Pool
@@ -74,7 +75,7 @@ class Forwarder:
         except NoAnswer as failure:
             outcome = failure.outcome
             _log(pool, scope, outcome, failure.__cause__ or failure)
-            await rendered(failure.said)(scope, receive, send)
+            await error_response(failure.said)(scope, receive, send)
         finally:
             self._observer.forwarded(pool.name, outcome)
 
@@ -94,13 +95,6 @@ class Forwarder:
             answered_as=answer.headers.get("x-request-id"),
         )
         return answer
-
-
-def rendered(error: ApiError) -> Response:
-    """Make the response of an error."""
-    return Response(
-        error.body(), error.status, headers=error.headers, media_type="application/json"
-    )
 
 
 def _request(pool: Pool, scope: Scope, recording: Recording) -> httpx.Request:

@@ -6,9 +6,10 @@ installed where there are other pools.
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.error_response import error_response
 from app.errors import model_not_found
 from app.pools.directory import ServedElsewhere
-from app.pools.forwarding import Forwarder, rendered
+from app.pools.forwarding import Forwarder
 from app.pools.headers import is_forwarded
 from app.pools.recording import Recording, recorded
 
@@ -36,7 +37,7 @@ class ForwardingMiddleware:
         try:
             await self._app(scope, receive, send)
         except ServedElsewhere as found:
-            await rendered(model_not_found(found.model))(scope, receive, send)
+            await error_response(model_not_found(found.model))(scope, receive, send)
 
     async def _answer_or_forward(self, scope: Scope, recording: Recording, send: Send) -> None:
         async def watched_send(message: Message) -> None:

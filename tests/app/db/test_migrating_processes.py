@@ -111,7 +111,7 @@ async def test_processes_migrate_one_after_the_other_and_once(
     await database.close()
 
 
-async def test_a_migration_waits_for_others_longer_than_any_statement_of_the_service(
+async def test_a_migration_has_a_bound_of_its_own_far_above_that_of_other_statements(
     blank_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_API_DATABASE__URL", blank_postgres_url)
