@@ -27,7 +27,7 @@ from app.batches.types import Endpoint, Endpoints
 from app.errors import ApiError, invalid_request, model_not_found
 from app.failures import EXPECTED, said
 from app.inference.context import RequestContext
-from app.json_document import checked
+from app.json_document import MAX_BYTES_IN_LOOP, checked
 from app.pools.directory import ServedElsewhere
 
 M = TypeVar("M", bound=BaseModel)
@@ -61,10 +61,12 @@ def make_endpoints(
 
 
 def _endpoint(model: type[M], answer: Answering[M]) -> Endpoint:
-    async def ask(context: RequestContext, body: Mapping[str, Any]) -> bytes:
+    async def ask(context: RequestContext, body: Mapping[str, Any], *, length: int) -> bytes:
         with _in_words():
-            # How large a body is cannot be told from here: each is checked off the loop.
-            request = await asyncio.to_thread(_checked, model, dict(body))
+            if length > MAX_BYTES_IN_LOOP:
+                request = await asyncio.to_thread(_checked, model, dict(body))
+            else:
+                request = _checked(model, dict(body))
             return await answer(context, request)
 
     return ask

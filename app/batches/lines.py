@@ -65,6 +65,7 @@ def parse_line(number: int, written: bytes, endpoint: str) -> Line:
         _custom_id(document["custom_id"]),
         _url(document["method"], document["url"], endpoint),
         _body(document["body"]),
+        len(written),
     )
 
 

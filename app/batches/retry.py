@@ -82,7 +82,7 @@ class Answers:
 
     async def _ask(self, context: RequestContext, line: Line) -> bytes | ApiError:
         try:
-            return await self._endpoints[line.url](context, line.body)
+            return await self._endpoints[line.url](context, line.body, length=line.length)
         except Exception as error:
             # Whatever a line brings about is the line's own; the others are to go on.
             answer = said(error)

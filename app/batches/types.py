@@ -38,13 +38,15 @@ class BatchError:
 class Line:
     """One request of a batch. `number` is its line in the client's file, counted from 1.
 
-    `url` is one of the endpoints' own, such as `/v1/chat/completions`.
+    `url` is one of the endpoints' own, such as `/v1/chat/completions`; `length` counts the line's
+    bytes.
     """
 
     number: int
     custom_id: str
     url: str
     body: Mapping[str, Any]
+    length: int
 
 
 class ChunkSpec(NamedTuple):
@@ -66,9 +68,14 @@ class Step(NamedTuple):
 
 
 class Endpoint(Protocol):
-    """Answers one line as its route would, and returns the JSON of a 200. **Raises:** ApiError."""
+    """Answers one line as its route would, and returns the JSON of a 200. **Raises:** ApiError.
 
-    async def __call__(self, context: RequestContext, body: Mapping[str, Any]) -> bytes: ...
+    `length` is that of the JSON that the body was read from, in bytes, or more.
+    """
+
+    async def __call__(
+        self, context: RequestContext, body: Mapping[str, Any], *, length: int
+    ) -> bytes: ...
 
 
 Endpoints = Mapping[str, Endpoint]

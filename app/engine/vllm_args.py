@@ -21,6 +21,10 @@ CPU_KV_CACHE_BYTES = 1 << 30
 # A pooled prompt is done in one go and leaves little behind; encoders keep nothing at all.
 CPU_POOLING_KV_CACHE_BYTES = 1 << 29
 
+# Its model and its scheduler in one process, as on a GPU; for more than one vLLM has its own.
+CPU_EXECUTOR = "app.engine.cpu_executor.CpuExecutor"
+SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes")
+
 POOLING_TASKS = ("embedding", "reranking")
 
 # Templates and tokenizers run in threads: with one, a long prompt would make all others wait.
@@ -129,6 +133,8 @@ def _defaults(spec: ModelSpec) -> dict[str, Any]:
     if current_platform.is_cpu():
         room = CPU_POOLING_KV_CACHE_BYTES if is_pooling else CPU_KV_CACHE_BYTES
         defaults["kv_cache_memory_bytes"] = room
+        if all(spec.vllm.get(size, 1) == 1 for size in SIZES):
+            defaults["distributed_executor_backend"] = CPU_EXECUTOR
     return defaults
 
 

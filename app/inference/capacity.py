@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from app.engine.base import Engine, EngineError
 from app.inference.admission import BoundedAdmission
 
-RENDERED_AHEAD = 1
-"""One more line for so many that run: it is rendered, and waits, while they do. Lines of one length
-end in the same step, and the engine is nearly empty until as many others have been rendered."""
+RENDERED_AHEAD = 4
+"""One more line for so many that are in the engine or its queue is rendered while they are."""
 LEAST_AHEAD = 2
 
 TRUSTED_SECONDS = 2.0

@@ -32,10 +32,6 @@ SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
 
 REMEMBERED_AGES = 4096
 
-IN_ENGINE_QUEUE = 8
-"""Alone, one more line for so many that run waits in the engine itself: no step is short of one."""
-LEAST_IN_ENGINE_QUEUE = 2
-
 OVERTAKING = 4
 """So many times what may run can pass a line whose adapter waits for another's lines to end."""
 
@@ -85,9 +81,11 @@ def _loss(lines: Sequence[Place]) -> tuple[int, int]:
 
 
 def in_and_before(at_once: Amount) -> Amount:
-    """Return what an engine of lines alone is given: what runs at once, and the next few."""
-    queue = max(LEAST_IN_ENGINE_QUEUE, at_once.requests // IN_ENGINE_QUEUE)
-    return at_once.plus(Amount(queue, 0))
+    """Return what an engine of lines alone is given: what runs at once, and as many after these.
+
+    Lines of one length end in the same step, and the next step is to have as many again.
+    """
+    return at_once.plus(Amount(at_once.requests, 0))
 
 
 class SpareLane:

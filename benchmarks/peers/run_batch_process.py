@@ -27,13 +27,17 @@ from app.engine.vllm_args import build_engine_args
 
 
 def arguments(spec: ModelSpec, adapters: Mapping[str, str]) -> Namespace:
-    """Return run_batch's arguments with the engine arguments that the product has for the model."""
+    """Return run_batch's arguments with the engine arguments that the product has for the model.
+
+    All but the executor, which is a part of the product.
+    """
     parser = runner.make_arg_parser(FlexibleArgumentParser())
     args: Namespace = parser.parse_args(["-i", "none", "-o", "none"])
     engine = build_engine_args(spec)
     for field in fields(AsyncEngineArgs):
         if hasattr(args, field.name):
             setattr(args, field.name, getattr(engine, field.name))
+    args.distributed_executor_backend = None
     args.served_model_name = [spec.id]
     args.lora_modules = [LoRAModulePath(name, path) for name, path in adapters.items()] or None
     return args

@@ -87,7 +87,8 @@ class World:
     async def line(self, url: str, body: dict[str, Any]) -> bytes:
         """Ask as a line does, whose JSON has been read."""
         context = RequestContext(Caller(ORG, "key_1"), new_id("req"), is_batch=True)
-        return await self.endpoints[url](context, decode(json.dumps(body).encode()))
+        written = json.dumps(body).encode()
+        return await self.endpoints[url](context, decode(written), length=len(written))
 
     async def refusal(self, url: str, body: dict[str, Any]) -> ApiError:
         with pytest.raises(ApiError) as caught:

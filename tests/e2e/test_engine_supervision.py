@@ -39,10 +39,15 @@ RELEASED = (
 )
 
 
-def long_model(source: Path, id: str) -> dict[str, object]:
+def long_model(source: Path, id: str) -> dict[str, Any]:
     """An entry of the random model whose answers last for seconds."""
     longer = {"id": id, "context_window": CONTEXT, "max_completion_tokens": CONTEXT}
     return {**tiny_model(source), **longer}
+
+
+def in_two_processes(model: dict[str, Any]) -> dict[str, Any]:
+    """Have the engine run as one over several devices does, which leaves most when it is killed."""
+    return {**model, "vllm": {**model["vllm"], "distributed_executor_backend": "mp"}}
 
 
 def question(model: str, max_tokens: int, *, stream: bool = False) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def streamed(http: httpx.Client, model: str, began: Callable[[], object]) -> tup
 
 
 def engine_processes(pid: int, *, recursive: bool = True) -> set[psutil.Process]:
-    """Return the processes of vLLM below a server, each engine and its worker, or engines alone."""
+    """Return the processes of vLLM below a server, engines with what they started, or alone."""
     children = psutil.Process(pid).children(recursive=recursive)
     return {child for child in children if _is_engine(child)}
 
@@ -132,6 +137,7 @@ def two_models(
     tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory: Path
 ) -> Iterator[Server]:
     models = [long_model(tiny_llama_directory, id) for id in (TINY, OTHER)]
+    models[0] = in_two_processes(models[0])
     with running_server(models, tmp_path_factory.mktemp("supervised"), **SETTINGS) as server:
         yield server
 

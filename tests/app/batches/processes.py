@@ -5,6 +5,7 @@ the calls, before and after their effect, and lets the process die there, fail t
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -274,7 +275,10 @@ class Process:
         finally:
             self.running -= 1
 
-    async def _answer(self, context: RequestContext, body: Mapping[str, Any]) -> bytes:
+    async def _answer(
+        self, context: RequestContext, body: Mapping[str, Any], *, length: int
+    ) -> bytes:
+        assert length >= len(json.dumps(body, separators=(",", ":")))
         if self.fate.died.is_set():
             raise Died
         self.asked.append(context)

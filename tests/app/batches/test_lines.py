@@ -35,7 +35,7 @@ def fault(**parts: Any) -> tuple[str, str | None]:
 
 
 def test_a_good_line_is_read() -> None:
-    assert parse_line(7, written("x"), CHAT) == Line(7, "x", CHAT, body())
+    assert parse_line(7, written("x"), CHAT) == Line(7, "x", CHAT, body(), len(written("x")))
 
 
 def test_blanks_around_a_line_do_not_matter() -> None:

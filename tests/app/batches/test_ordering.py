@@ -93,8 +93,9 @@ def test_every_line_is_in_one_chunk_and_reads_as_it_was_written(
     assert ends == [*(chunk.start for chunk in made.chunks), len(made.content)]
     found = [line for chunk in made.chunks for line in made.lines(chunk)]
     wanted = [
-        Line(number, written["custom_id"], written["url"], written["body"])
-        for number, written in enumerate(map(json.loads, texts), 1)
+        Line(number, written["custom_id"], written["url"], written["body"], len(text))
+        for number, text in enumerate(texts, 1)
+        for written in [json.loads(text)]
     ]
     assert sorted(found, key=lambda line: line.number) == wanted
     for chunk in made.chunks:

@@ -57,7 +57,7 @@ def test_the_parts_of_any_id_fit_into_a_chunks_row(model: str) -> None:
 def order(*bodies: dict[str, Any]) -> list[int]:
     """Sort lines of one model with these bodies; return their numbers."""
     entries = [
-        entry_of(Line(number, "", "/v1/responses", {"model": "m", **body}), start=0, length=1)
+        entry_of(Line(number, "", "/v1/responses", {"model": "m", **body}, 1), start=0, length=1)
         for number, body in enumerate(bodies, 1)
     ]
     return [entry.number for entry in sorted(entries)]

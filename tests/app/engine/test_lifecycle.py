@@ -87,7 +87,8 @@ async def test_two_engines_live_and_die_apart_and_leave_nothing(tiny_model: Path
         texts = [await _text(engine) for engine in engines.running.values()]
         assert texts[0] == texts[1]
         assert _models_with_tokens(engines.metrics) == {first.id, second.id}
-        cores = _own_children() - before[0]
+        cores = _own_children(recursive=True) - before[0]
+        assert len(cores) == len(engines.running)  # one process each
         survivor = await _kill_one_while_both_answer(list(engines.running.values()), min(cores))
         assert await _text(survivor) == texts[0]
     finally:
@@ -142,7 +143,12 @@ async def test_when_one_model_cannot_start_the_others_end_and_leave_nothing(
 async def _starting(model: Path, moment: Moment) -> AsyncGenerator[asyncio.Task[Engines], None]:
     """Bring a start to a moment of it; whatever then ends the start, it is to leave nothing."""
     before, had = _left_behind(), moment()
-    starting = asyncio.create_task(start_engines(Catalog(models=(tiny_spec(model),))))
+    spec = tiny_spec(model)
+    # With a process for the model, as where it has several GPUs, there is most to be left behind.
+    two_processes = spec.model_copy(
+        update={"vllm": {**spec.vllm, "distributed_executor_backend": "mp"}}
+    )
+    starting = asyncio.create_task(start_engines(Catalog(models=(two_processes,))))
     await _more_than(had, moment)
     processes = _own_processes(recursive=True)
     yield starting

@@ -52,13 +52,13 @@ def test_the_models_are_those_that_run(capacity):
 
 
 def test_lines_are_those_in_the_engine_and_some_that_are_rendered(capacity):
-    assert capacity.lines("tiny") == 36 + 36
+    assert capacity.lines("tiny") == 64 + 16
 
 
 def test_an_engine_of_one_place_has_lines_too():
     engine = CheckedEngine(max_running=1)
     capacity = SpareCapacity({"tiny": engine}, BoundedAdmission([engine.card], queue=1))
-    assert capacity.lines("tiny") == 3 + 3
+    assert capacity.lines("tiny") == 2 + 2
 
 
 @pytest.mark.parametrize(("slots", "most"), [(1, 1), (2, 1), (8, 7)])

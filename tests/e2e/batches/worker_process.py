@@ -131,7 +131,9 @@ class Lines:
         self._events = events
         self._order = order
 
-    async def __call__(self, context: RequestContext, body: Mapping[str, Any]) -> bytes:
+    async def __call__(
+        self, context: RequestContext, body: Mapping[str, Any], *, length: int
+    ) -> bytes:
         """Answer as the server does. **Raises:** ApiError."""
         await until(self._may_ask)
         self._events.tell("asked", line=body["user"])
