@@ -34,17 +34,21 @@ class Table:
 
 @dataclass(slots=True)
 class Report:
-    """One run of one benchmark. `figures` holds every number that was measured."""
+    """One run of one benchmark. `figures` holds every number that was measured.
+
+    The machine is looked at when the run begins: results that are written change the tree.
+    """
 
     name: str
     command: str
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=lambda: machine())
 
     def markdown(self) -> str:
         """Write all tables, what the run was made with, and the notes."""
-        made = machine()
+        made = self.machine
         head = f"## {self.name}\n\n`{self.command}` on {made['processor']}, code of {made['code']}"
         notes = [f"- {note}" for note in self.notes]
         return "\n\n".join([head, *(table.markdown() for table in self.tables), *notes]) + "\n"
@@ -53,8 +57,7 @@ class Report:
         """Write `<date>-<name>.json` and `.md`; return the first's path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{time.strftime('%Y-%m-%d')}-{self.name}.json"
-        document = {"machine": machine(), **asdict(self)}
-        plain = json.loads(json.dumps(document, default=asdict))
+        plain = json.loads(json.dumps(asdict(self), default=asdict))
         path.write_text(json.dumps(brief(plain), indent=1) + "\n")
         path.with_suffix(".md").write_text(self.markdown())
         return path
