@@ -10,6 +10,7 @@ import typer
 from benchmarks import batch_interference as interference
 from benchmarks import batch_memory as memory
 from benchmarks import batch_throughput as throughput
+from benchmarks import serving as serving_benchmark
 from benchmarks.models import TINY
 from benchmarks.report import Report
 
@@ -69,6 +70,24 @@ def batch_interference(
     report = _report(name)
     with _room() as room:
         interference.measure(scale, Path(room), report)
+    _tell(report)
+
+
+@main.command("serving")
+def serving(
+    model: Annotated[str, typer.Option(help="tiny-llama or smollm2-135m-instruct.")] = TINY,
+    clients: Annotated[str, typer.Option(help="How many ask at once, with commas.")] = "1,8,32,128",
+    adapters: Annotated[str, typer.Option(help="How many are asked in turn; 0: none.")] = "0",
+    seconds: Annotated[float, typer.Option(help="Length of each side's part of a turn.")] = 5.0,
+    pairs: int = 5,
+    running: Annotated[int, typer.Option(help="vLLM's max_num_seqs.")] = 32,
+) -> None:
+    """Answers a second against vLLM's own API server."""
+    counts = tuple(_numbers(clients)), tuple(_numbers(adapters))
+    scale = serving_benchmark.Scale(model, *counts, seconds, pairs, running)
+    report = _report(f"serving-{model}")
+    with _room() as room:
+        serving_benchmark.measure(scale, Path(room), report)
     _tell(report)
 
 

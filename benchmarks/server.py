@@ -83,13 +83,14 @@ def running(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(process, url, log)
+        wait_until_ready(process, f"{url}/health/ready", log)
         yield Server(url, process.pid, environment)
     finally:
-        _stop(process)
+        stop(process)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    """Return when the URL answers 200. **Raises:** ServerFailed."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if _is_ready(url):
@@ -100,12 +101,13 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
 
 def _is_ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", timeout=5.0).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=5.0).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End the server as an operator would, and by force where that does not help."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:

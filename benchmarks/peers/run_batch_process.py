@@ -12,34 +12,22 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, TextIO
 
-from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers import run_batch as runner
 from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
-from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from app.catalog import ModelSpec
-from app.engine.vllm_args import build_engine_args
+from benchmarks.peers.arguments import take_over
 
 
 def arguments(spec: ModelSpec, adapters: Mapping[str, str]) -> Namespace:
-    """Return run_batch's arguments with the engine arguments that the product has for the model.
-
-    All but the executor, which is a part of the product.
-    """
+    """Return run_batch's arguments with the engine arguments that the product has for the model."""
     parser = runner.make_arg_parser(FlexibleArgumentParser())
     args: Namespace = parser.parse_args(["-i", "none", "-o", "none"])
-    engine = build_engine_args(spec)
-    for field in fields(AsyncEngineArgs):
-        if hasattr(args, field.name):
-            setattr(args, field.name, getattr(engine, field.name))
-    args.distributed_executor_backend = None
-    args.served_model_name = [spec.id]
-    args.lora_modules = [LoRAModulePath(name, path) for name, path in adapters.items()] or None
+    take_over(args, spec, adapters)
     return args
 
 
