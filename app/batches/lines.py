@@ -80,7 +80,7 @@ def read_line(stored: bytes) -> Line:
     Costs as much as reading its JSON. **Raises:** ValueError where it is no such line.
     """
     try:
-        number, url, written = stored.split(b" ", 2)
+        number, url, written = stored.removesuffix(b"\n").split(b" ", 2)
         return parse_line(int(number), written, url.decode())
     except LineRefused as refused:
         raise ValueError("the ordered input holds a line that is none") from refused
