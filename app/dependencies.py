@@ -1,4 +1,8 @@
-"""The annotated parameters that routers use."""
+"""The annotated parameters that routers use.
+
+All are coroutines, also where nothing is awaited: FastAPI runs a plain function in a thread, which
+costs a request more than the function.
+"""
 
 from typing import Annotated
 
@@ -28,78 +32,82 @@ async def caller(request: Request) -> Caller:
     return await get_state(request)["authenticator"].authenticate(authorization)
 
 
-def request_id(request: Request) -> str:
+async def request_id(request: Request) -> str:
     """Return the `req_` id that the observability middleware gave."""
     return str(request.scope["state"]["request_id"])
 
 
-def context(request: Request, caller: Annotated[Caller, Depends(caller)]) -> RequestContext:
+async def context(
+    request: Request,
+    caller: Annotated[Caller, Depends(caller)],
+    request_id: Annotated[str, Depends(request_id)],
+) -> RequestContext:
     """Return what inference needs to know of the request."""
     headers = request.scope["state"]["response_headers"]
-    return RequestContext(caller, request_id(request), headers)
+    return RequestContext(caller, request_id, headers)
 
 
-def adapter_service(request: Request) -> AdapterService:
+async def adapter_service(request: Request) -> AdapterService:
     """Return the adapters of all organisations."""
     return get_state(request)["adapters"]
 
 
-def batches_service(request: Request) -> BatchesService:
+async def batches_service(request: Request) -> BatchesService:
     """Return the batches service."""
     return get_state(request)["batches"]
 
 
-def chat_service(request: Request) -> ChatService:
+async def chat_service(request: Request) -> ChatService:
     """Return the chat completions service."""
     return get_state(request)["chat"]
 
 
-def completions_service(request: Request) -> CompletionsService:
+async def completions_service(request: Request) -> CompletionsService:
     """Return the legacy completions service."""
     return get_state(request)["completions"]
 
 
-def embeddings_service(request: Request) -> EmbeddingsService:
+async def embeddings_service(request: Request) -> EmbeddingsService:
     """Return the embeddings service."""
     return get_state(request)["embeddings"]
 
 
-def files_service(request: Request) -> FilesService:
+async def files_service(request: Request) -> FilesService:
     """Return the files service."""
     return get_state(request)["files"]
 
 
-def health_service(request: Request) -> HealthService:
+async def health_service(request: Request) -> HealthService:
     """Return the health checks and metrics."""
     return get_state(request)["health"]
 
 
-def models_service(request: Request) -> ModelsService:
+async def models_service(request: Request) -> ModelsService:
     """Return the models service."""
     return get_state(request)["models"]
 
 
-def reranking_service(request: Request) -> RerankingService:
+async def reranking_service(request: Request) -> RerankingService:
     """Return the reranking service."""
     return get_state(request)["reranking"]
 
 
-def responses_service(request: Request) -> ResponsesService:
+async def responses_service(request: Request) -> ResponsesService:
     """Return the responses service."""
     return get_state(request)["responses"]
 
 
-def speech_service(request: Request) -> SpeechService:
+async def speech_service(request: Request) -> SpeechService:
     """Return the speech service."""
     return get_state(request)["speech"]
 
 
-def transcriptions_service(request: Request) -> TranscriptionsService:
+async def transcriptions_service(request: Request) -> TranscriptionsService:
     """Return the transcriptions and translations service."""
     return get_state(request)["transcriptions"]
 
 
-def usage_service(request: Request) -> UsageService:
+async def usage_service(request: Request) -> UsageService:
     """Return what has been used."""
     return get_state(request)["usage"]
 

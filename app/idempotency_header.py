@@ -18,7 +18,7 @@ Declared = Annotated[
 ]
 
 
-def idempotency_key(request: Request, declared: Declared = None) -> str | None:
+async def idempotency_key(request: Request, declared: Declared = None) -> str | None:
     """Return the request's key, if it has one. **Raises:** ApiError 400."""
     values = request.headers.getlist(HEADER)
     if len(values) > 1:

@@ -7,6 +7,7 @@ after the environment that vLLM reads at import has been set.
 import asyncio
 import importlib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,7 @@ async def start_engines(catalog: Catalog) -> Engines:
         await _end(starting)
         raise
     spare_the_garbage_collector()
+    _read_environment_for_good()
     outcomes = [(spec, task.result()) for spec, task in zip(catalog.models, starting, strict=True)]
     return Engines(
         {spec.id: engine for spec, engine in outcomes if engine is not None},
@@ -145,6 +147,16 @@ def _prepare_environment(catalog: Catalog) -> None:
     for name, value in environment.items():
         # vLLM has no other way to be told; app.settings reads only what is ours.
         os.environ.setdefault(name, value)  # noqa: TID251
+
+
+def _read_environment_for_good() -> None:
+    """Let vLLM remember its variables, as its own processes do once they have started.
+
+    It asks for one at every token; the engines' configurations have set theirs by now.
+    **Source:** vllm.envs.enable_envs_cache (0.32).
+    """
+    if envs := sys.modules.get("vllm.envs"):
+        envs.enable_envs_cache()
 
 
 def _sources(spec: ModelSpec) -> list[str]:

@@ -11,7 +11,7 @@ from app.pools.headers import is_forwarded
 router = APIRouter(prefix="/models")
 
 
-def key_for_others(request: Request) -> str | None:
+async def key_for_others(request: Request) -> str | None:
     """Return the caller's `Authorization` to ask other pools with, unless one of them asks."""
     if is_forwarded(request.headers.raw):
         return None

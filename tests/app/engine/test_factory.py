@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from vllm import envs
 
 from app.catalog import Catalog, ChatSpec, ModelSpec
 from app.engine import factory
@@ -59,6 +60,16 @@ async def test_an_optional_model_that_fails_leaves_the_others_up(barrier: type[B
     assert list(engines.running) == ["one"]
     assert list(engines.absent) == ["fails"]
     assert barrier.open == {"one"}
+
+
+async def test_vllm_reads_its_environment_once_all_have_started(
+    barrier: type[BarrierEngine], monkeypatch: pytest.MonkeyPatch
+):
+    engines = await start_engines(Catalog(models=tuple(_waiting("one", "other"))))
+    level = envs.VLLM_LOGGING_LEVEL
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", f"not {level}")
+    assert level == envs.VLLM_LOGGING_LEVEL
+    await engines.close()
 
 
 async def test_any_other_model_that_fails_ends_them_all(barrier: type[BarrierEngine]):
