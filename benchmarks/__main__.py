@@ -81,11 +81,12 @@ def serving(
     seconds: Annotated[float, typer.Option(help="Length of each side's part of a turn.")] = 5.0,
     pairs: int = 5,
     running: Annotated[int, typer.Option(help="vLLM's max_num_seqs.")] = 32,
+    instant: Annotated[bool, typer.Option(help="Have steps that take no time.")] = False,
 ) -> None:
     """Answers a second against vLLM's own API server."""
     counts = tuple(_numbers(clients)), tuple(_numbers(adapters))
-    scale = serving_benchmark.Scale(model, *counts, seconds, pairs, running)
-    report = _report(f"serving-{model}")
+    scale = serving_benchmark.Scale(model, *counts, seconds, pairs, running, instant)
+    report = _report(f"serving-{model}{'-instant' if instant else ''}")
     with _room() as room:
         serving_benchmark.measure(scale, Path(room), report)
     _tell(report)

@@ -16,6 +16,7 @@ from benchmarks import models, server, workloads
 from benchmarks.batch_client import BatchClient
 from benchmarks.measure import figure, in_turns, ratios, spread
 from benchmarks.peers import run_batch
+from benchmarks.peers.environment import NO_PLUGINS, OUR_KERNELS
 from benchmarks.report import Report, Table
 from benchmarks.workloads import Shape
 
@@ -147,9 +148,9 @@ def _sides(
         directories = models.adapters(spec, ADAPTERS) if has_adapters else []
         adapters = {client.register(each, spec.id): each for each in directories}
         sides: dict[str, Side] = {OURS: lambda source: _ours(client, source)}
-        plugins = {PEER: run_batch.OUR_KERNELS}
+        plugins = {PEER: OUR_KERNELS}
         if has_adapters:
-            plugins[PLAIN_PEER] = run_batch.NO_PLUGINS
+            plugins[PLAIN_PEER] = NO_PLUGINS
         for number, (name, plugin) in enumerate(plugins.items()):
             home = room / f"peer-{number}"
             started = run_batch.running(spec, home, adapters=adapters, plugins=plugin)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 
 import aiohttp
+import psutil
 
 from benchmarks.workloads import WORDS
 
@@ -18,9 +19,13 @@ REQUEST_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of whom: by so many clients, of these models in turn."""
+    """What is asked of whom: by so many clients, of these models in turn.
+
+    `pid` is the process that answers HTTP.
+    """
 
     url: str
+    pid: int
     key: str
     models: Sequence[str]
     clients: int
@@ -30,15 +35,20 @@ class Load:
 
 @dataclass(slots=True)
 class Heard:
-    """What came back: answers a second, and the seconds to each answer's first bytes."""
+    """What came back, how long each answer's first bytes took, and what the process computed."""
 
     answers: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     first: list[float] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
         return self.answers / self.seconds
+
+    @property
+    def per_cpu_second(self) -> float:
+        return self.answers / self.cpu_seconds
 
 
 class Failed(Exception):
@@ -58,14 +68,21 @@ def texts(load: Load, count: int, seed: int) -> list[str]:
     return asyncio.run(_texts(load, count, seed))
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return what all threads of a process have computed, in seconds of one core."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 async def _run(load: Load, seconds: float, seed: int) -> Heard:
-    heard, begun = Heard(), time.perf_counter()
+    heard, begun, computed = Heard(), time.perf_counter(), cpu_seconds(load.pid)
     models = cycle(load.models)
     async with _session(load) as http, asyncio.TaskGroup() as clients:
         for number in range(load.clients):
             draw = random.Random(seed * 1000 + number)
             clients.create_task(_ask_on(http, load, models, draw, begun + seconds, heard))
     heard.seconds = time.perf_counter() - begun
+    heard.cpu_seconds = cpu_seconds(load.pid) - computed
     return heard
 
 

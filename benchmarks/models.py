@@ -17,6 +17,7 @@ CACHE = ROOT / ".cache" / "benchmarks"
 TINY, SMOLLM2 = "tiny-llama", "smollm2-135m-instruct"
 MAX_LORAS = 2
 RANK = 8
+INSTANT = "benchmarks.instant_executor.InstantExecutor"
 
 
 def tiny(running: int = 32) -> ModelSpec:
@@ -33,6 +34,12 @@ def smollm2(running: int = 16) -> ModelSpec:
 
 
 SPECS = {TINY: tiny, SMOLLM2: smollm2}
+
+
+def instant(spec: ModelSpec) -> ModelSpec:
+    """Return the entry with an engine whose steps take no time."""
+    executor = {"distributed_executor_backend": INSTANT}
+    return spec.model_copy(update={"vllm": {**spec.vllm, **executor}})
 
 
 def adapters(spec: ModelSpec, count: int) -> list[Path]:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import product as every
 from pathlib import Path
 
+from app.catalog import ModelSpec
 from benchmarks import closed_loop, models, server
 from benchmarks.batch_client import BatchClient
 from benchmarks.closed_loop import Heard, Load
@@ -26,6 +27,7 @@ COLUMNS = (
     "peer, answers/s",
     "ours / peer",
     "first bytes p50, ours / peer",
+    "answers a CPU second of the API process, ours / peer",
     "ours / ours",
     "turns (thrown away)",
     "equal answers",
@@ -37,11 +39,16 @@ COMPARED = 20
 WARM_SECONDS = 3.0
 NO_KEY = "none"
 TOKENS = 16
+SPOKEN = 5
+"""Cells of a row that tell speeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is run: each side for `seconds` in a turn; `adapters` are asked in turn, 0: none."""
+    """How much is run: each side for `seconds` in a turn; `adapters` are asked in turn, 0: none.
+
+    An instant engine has no model to wait for.
+    """
 
     model: str
     clients: tuple[int, ...]
@@ -49,17 +56,24 @@ class Scale:
     seconds: float
     pairs: int
     running: int
+    is_instant: bool
+
+    @property
+    def spec(self) -> ModelSpec:
+        spec = models.SPECS[self.model](self.running)
+        return models.instant(spec) if self.is_instant else spec
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server that is asked, and its key."""
+    """A server that is asked, the process that answers, and its key."""
 
     url: str
+    pid: int
     key: str
 
     def load(self, names: Sequence[str], clients: int, *, is_streamed: bool) -> Load:
-        return Load(self.url, self.key, names, clients, TOKENS, is_streamed)
+        return Load(self.url, self.pid, self.key, names, clients, TOKENS, is_streamed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +96,24 @@ class Turn:
     def ours(self) -> float:
         return (self.before.rate + self.after.rate) / 2
 
+    @property
+    def ours_per_cpu_second(self) -> float:
+        return (self.before.per_cpu_second + self.after.per_cpu_second) / 2
+
 
 def measure(scale: Scale, room: Path, report: Report) -> None:
     """Run all cases, and put what was found into the report."""
     table = Table(f"{scale.model}, {TOKENS} tokens an answer", COLUMNS)
     report.tables.append(table)
-    spec = models.SPECS[scale.model](scale.running)
+    spec = scale.spec
     with ExitStack() as stack:
         started = stack.enter_context(server.running([spec], room / "ours"))
         client = BatchClient(stack.enter_context(started.client("benchmarks")))
         places = models.adapters(spec, max(scale.adapters))
         adapters = {client.register(place, spec.id): place for place in places}
         theirs = stack.enter_context(api_server.running(spec, room / "peer", adapters=adapters))
-        sides = Side(started.url, started.key("benchmarks")), Side(theirs, NO_KEY)
+        ours = Side(started.url, started.pid, started.key("benchmarks"))
+        sides = ours, Side(theirs.url, theirs.pid, NO_KEY)
         for count in scale.adapters:
             names = [*adapters][:count] or [spec.id]
             equal = _equal(sides, names)
@@ -118,7 +137,7 @@ def steady(count: int, run: Callable[[int], Turn]) -> list[Turn]:
 def cells(turns: Sequence[Turn], *, is_equal: bool) -> list[str]:
     """Sum up the turns of one case; no speed is told where answers differ or nothing was steady."""
     good = [turn for turn in turns if turn.is_steady]
-    told = _speeds(good) if good and is_equal else ["-"] * 4
+    told = _speeds(good) if good and is_equal else ["-"] * SPOKEN
     drift = str(spread([turn.drift for turn in turns]))
     return [*told, drift, f"{len(good)} ({len(turns) - len(good)})", "yes" if is_equal else "no"]
 
@@ -133,6 +152,12 @@ def _speeds(turns: Sequence[Turn]) -> list[str]:
         figure(spread(peer).median),
         str(ratios(ours, peer)),
         str(ratios(first, theirs)),
+        str(
+            ratios(
+                [turn.ours_per_cpu_second for turn in turns],
+                [turn.peer.per_cpu_second for turn in turns],
+            )
+        ),
     ]
 
 

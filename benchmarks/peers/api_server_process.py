@@ -19,10 +19,14 @@ from benchmarks.peers.arguments import take_over
 
 
 def arguments(order: dict[str, Any]) -> Namespace:
-    """Return the server's arguments. It logs no request, as the product does not."""
+    """Return the server's arguments. It logs no request, and tells the engine's metrics.
+
+    The product does both; it has vLLM's statistics from a logger of its own.
+    """
     args: Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
     take_over(args, ModelSpec.model_validate(order["spec"]), order["adapters"])
     args.host, args.port = "127.0.0.1", order["port"]
+    args.disable_log_stats = False
     args.uvicorn_log_level = "warning"
     args.disable_uvicorn_access_log = True
     validate_parsed_serve_args(args)

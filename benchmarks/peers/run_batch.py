@@ -1,7 +1,6 @@
 """The handle of a warm run_batch: gives it files, and tells what each took."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from app.catalog import ModelSpec
-from app.engine.factory import VLLM_ENVIRONMENT
 from benchmarks.models import document
+from benchmarks.peers.environment import OUR_KERNELS, environment
 
 PROCESS = "benchmarks.peers.run_batch_process"
 END_SECONDS = 60.0
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
-NO_PLUGINS = ""
-OUR_KERNELS = "cpu_lora_ops"
 
 
 class PeerFailed(Exception):
@@ -71,11 +67,10 @@ def running(
     """
     room.mkdir(parents=True, exist_ok=True)
     log = room / "run_batch.log"
-    environment = {**VLLM_ENVIRONMENT, **OFFLINE, **os.environ, "VLLM_PLUGINS": plugins}
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", PROCESS],
-            env=environment,
+            env=environment(plugins),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 def load(server: Server, *models: str) -> Load:
-    return Load(server.url, "key", models or ("base",), CLIENTS, 4, is_streamed=False)
+    return Load(server.url, os.getpid(), "key", models or ("base",), CLIENTS, 4, is_streamed=False)
 
 
 async def test_each_client_asks_again_when_it_has_its_answer(server: Server) -> None:
