@@ -43,8 +43,9 @@ def bare_app(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for prefix in routes.PREFIXES:
-        for router in routes.API:
+    # Routes are tried one by one: neither prefix is to wait for all of the other's.
+    for router in routes.API:
+        for prefix in routes.PREFIXES:
             app.include_router(
                 router,
                 prefix=prefix,
