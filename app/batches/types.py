@@ -70,7 +70,7 @@ class Step(NamedTuple):
 class Endpoint(Protocol):
     """Answers one line as its route would, and returns the JSON of a 200. **Raises:** ApiError.
 
-    `length` is that of the JSON that the body was read from, in bytes, or more.
+    `length` is how many bytes the body's JSON has at most: as many as its line.
     """
 
     async def __call__(
