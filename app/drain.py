@@ -1,12 +1,14 @@
 """Stopping without cutting anybody off: running requests get a deadline, then an honest end.
 
 At the deadline a request without an answer gets a 503, and a stream gets an `error` event, since a
-stream that just ends looks complete.
+stream that just ends looks complete. A start that is not over has nobody to answer, and ends at
+once.
 """
 
 import asyncio
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +26,7 @@ class Drain:
         self._grace_seconds = grace_seconds
         self._deadline: float | None = None
         self._running: set[asyncio.Timeout] = set()
+        self._start: asyncio.Timeout | None = None
         self.is_asked_for = False
         """Whether the server itself cannot go on, and is to stop as if it were told to."""
         self.is_announced = False
@@ -41,6 +44,24 @@ class Drain:
         """Return while the server is to go on. **Raises:** Stopping."""
         if self.is_announced:
             raise Stopping
+
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """Let `cut_start` end what opens the server. **Raises:** Stopping, where it did."""
+        try:
+            async with asyncio.timeout(None) as self._start:
+                yield
+        except TimeoutError:
+            if self._start is not None and self._start.expired():
+                raise Stopping("told to stop before the start was over") from None
+            raise
+        finally:
+            self._start = None
+
+    def cut_start(self) -> None:
+        """Cancel a start that is going on; nothing where there is none."""
+        if self._start is not None:
+            self._start.reschedule(asyncio.get_running_loop().time())
 
     def begin(self) -> None:
         """Give every request, running or to come, until `grace_seconds` from now."""

@@ -37,7 +37,7 @@ from app.data_directory import DataDirectoryInUse, exclusive
 from app.db.engine import Database, database_url
 from app.db.errors import DatabaseError
 from app.db.migrate import migrate, verify_schema
-from app.drain import Drain
+from app.drain import Drain, Stopping
 from app.engine.base import EngineError
 from app.engines_lifespan import open_engines, start_supervision
 from app.ground import Ground
@@ -75,7 +75,11 @@ def make_lifespan(settings: Settings, catalog: Catalog, metrics: Metrics, drain:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             try:
-                state = await _open(settings, catalog, metrics, drain, stack)
+                async with drain.starting():
+                    state = await _open(settings, catalog, metrics, drain, stack)
+            except Stopping as stopping:
+                log.info("not started", reason=str(stopping))
+                raise
             except START_ERRORS as error:
                 log.critical("cannot start", reason=str(error))
                 raise

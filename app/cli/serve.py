@@ -1,5 +1,6 @@
 """`lora-api serve`: the server process."""
 
+import asyncio
 import socket
 import time
 
@@ -17,6 +18,8 @@ from app.observability.logs import configure_logs
 from app.pools.directory import PoolsError, check_pools
 
 CANCEL_AFTER_DRAIN_SECONDS = 5.0
+LOOK_SECONDS = 0.1
+"""How often a start looks whether it is still wanted: as often as uvicorn does later."""
 logger = structlog.get_logger(__name__)
 
 
@@ -24,6 +27,7 @@ class DrainingServer(uvicorn.Server):
     """A uvicorn server that tells the application when its last requests have to end.
 
     It takes requests in for `notice_seconds` after it was told to stop, and says it is not ready.
+    Told before its start is over, it gives that up.
     """
 
     def __init__(self, config: uvicorn.Config, drain: Drain, notice_seconds: float) -> None:
@@ -33,8 +37,15 @@ class DrainingServer(uvicorn.Server):
         self._stops_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or ():
+        watching = asyncio.create_task(self._watch_start())
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            if not self.should_exit:
+                raise
+        finally:
+            watching.cancel()
+        for listener in (sockets or ()) if self.started else ():
             host, port, *_ = listener.getsockname()
             logger.info("listening", host=host, port=port)
 
@@ -45,6 +56,12 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._drain.begin()
         await super().shutdown(sockets)
+
+    async def _watch_start(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self.should_exit:
+                self._drain.cut_start()
 
     def _has_been_noticed(self) -> bool:
         """Tell whether balancers have had the time; a second signal gives them no more."""

@@ -23,6 +23,7 @@ from adapters_registry.errors import (
 )
 from adapters_registry.testing import MemoryStore, make_artifact, until
 from adapters_registry.types import CONFIG_FILE, WEIGHTS_FILE, AdapterVersion, Digest, Tier
+from tests.adapters_registry.descriptors import open_below
 
 SIZE = 107  # bytes of each artifact here: 7 of config, 100 of weights
 ONCE = Retries(attempts=1, pause_seconds=0.0)
@@ -447,10 +448,6 @@ def damage(directory: Path) -> None:
     (directory / WEIGHTS_FILE).write_bytes(weights)
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.fixture
 async def left_behind(root, store, versions):
     """A cache directory in which an earlier process left the first two adapters."""
@@ -543,7 +540,7 @@ async def test_a_fetch_cancelled_while_an_entry_is_hashed_keeps_no_lock(
 
     monkeypatch.setattr(entries_module, "artifact_digest", wait)
     async with DiskCache(left_behind, store, max_bytes=4 * SIZE) as cache:
-        before = descriptors()
+        before = open_below(left_behind)
         fetching = asyncio.create_task(cache.fetch(versions[0]))
         await asyncio.to_thread(started.wait)
         fetching.cancel()
@@ -551,7 +548,7 @@ async def test_a_fetch_cancelled_while_an_entry_is_hashed_keeps_no_lock(
             await fetching
         release.set()
         assert await fetch_unpinned(cache, versions[0]) is Tier.DISK
-        assert descriptors() == before
+        assert open_below(left_behind) == before
         assert await cache.remove(versions[0].digest)
 
 
@@ -601,10 +598,10 @@ async def test_half_an_entry_is_not_among_the_unused(cache, root, versions):
 
 async def test_fetching_leaks_no_descriptor(cache, root, versions):
     await fetch_unpinned(cache, versions[0])
-    before = descriptors()
+    before = open_below(root)
     for version in versions * 3:
         await fetch_unpinned(cache, version)
-    assert descriptors() == before
+    assert open_below(root) == before
 
 
 async def test_an_entry_of_the_last_download_is_used(cache, versions, monkeypatch):
@@ -647,7 +644,7 @@ async def test_a_cancelled_fetch_never_empties_what_its_thread_entered(
         return rename_in(*args)
 
     monkeypatch.setattr(cache._entries, "_rename_in", wait)
-    before = descriptors()
+    before = open_below(root)
     fetching = asyncio.create_task(cache.fetch(versions[0]))
     await asyncio.to_thread(started.wait)
     for _ in range(cancellations):
@@ -659,7 +656,7 @@ async def test_a_cancelled_fetch_never_empties_what_its_thread_entered(
     with pytest.raises(asyncio.CancelledError):
         await fetching
     go_on.set()
-    await until(lambda: descriptors() == before)
+    await until(lambda: open_below(root) == before)
     monkeypatch.undo()
     pin = await cache.fetch(versions[0])
     assert {path.name for path in pin.path.iterdir()} == set(ARTIFACT_FILES)

@@ -1,7 +1,6 @@
 """Leases: one fetch and one load for all, failures that keep nothing, the end of a registry."""
 
 import asyncio
-import os
 from contextlib import suppress
 
 import pytest
@@ -16,6 +15,7 @@ from adapters_registry.errors import (
 from adapters_registry.registry import AdapterRegistry
 from adapters_registry.testing import RecordingHost, make_artifact, until
 from adapters_registry.types import WEIGHTS_FILE, AdapterVersion, Digest, Tier
+from tests.adapters_registry.descriptors import open_below
 from tests.adapters_registry.world import (
     BASE,
     SIZE,
@@ -362,9 +362,9 @@ async def test_stats_count_places_turns_and_bytes(world):
 
 async def test_a_thousand_leases_leak_neither_tasks_nor_descriptors(world):
     await asyncio.gather(*(world.touch(version) for version in world.versions))
-    tasks, descriptors = len(asyncio.all_tasks()), len(os.listdir("/proc/self/fd"))
+    tasks, descriptors = len(asyncio.all_tasks()), len(open_below(world.root))
     for round_ in range(200):
         versions = world.versions[round_ % 5 :] + world.versions[: round_ % 5]
         await asyncio.gather(*(world.touch(version) for version in versions))
     assert len(asyncio.all_tasks()) == tasks
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(open_below(world.root)) == descriptors

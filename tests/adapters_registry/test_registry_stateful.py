@@ -1,7 +1,6 @@
 """Random interleavings of everything that can happen to a replica and its registry."""
 
 import asyncio
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +22,7 @@ from adapters_registry.errors import (
 )
 from adapters_registry.testing import make_artifact
 from adapters_registry.types import WEIGHTS_FILE
+from tests.adapters_registry.descriptors import open_below
 from tests.adapters_registry.replica import (
     BASE,
     CAPACITY,
@@ -63,7 +63,6 @@ STORE_STATES = {"well": set(), "waiting": set(), "down": {StoreUnavailable}}
 class RegistryMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        self.descriptors = len(os.listdir("/proc/self/fd"))
         self.loop = StillLoop()
         self.directory = tempfile.TemporaryDirectory()
         path = Path(self.directory.name)
@@ -299,7 +298,7 @@ class RegistryMachine(RuleBasedStateMachine):
         finally:
             self.loop.close()
             self.directory.cleanup()
-        assert len(os.listdir("/proc/self/fd")) == self.descriptors
+        assert open_below(Path(self.directory.name)) == []
 
     def do(self, work):
         task = self.loop.create_task(work)

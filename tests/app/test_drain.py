@@ -6,7 +6,7 @@ import json
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.drain import Drain, DrainMiddleware
+from app.drain import Drain, DrainMiddleware, Stopping
 
 SCOPE: Scope = {"type": "http", "method": "GET", "path": "/"}
 
@@ -110,3 +110,27 @@ async def test_a_timeout_of_the_application_itself_is_not_the_drain() -> None:
 
     with pytest.raises(TimeoutError):
         await DrainMiddleware(times_out, Drain(60))(SCOPE, no_request, Recorder().send)
+
+
+async def test_a_start_is_cut_once_it_goes_on_and_never_after() -> None:
+    drain = Drain(60.0)
+
+    async def cut_while_it_goes_on() -> None:
+        async with drain.starting():
+            drain.cut_start()
+            drain.cut_start()
+            await asyncio.sleep(60)
+
+    drain.cut_start()
+    with pytest.raises(Stopping):
+        await cut_while_it_goes_on()
+    async with drain.starting():
+        await asyncio.sleep(0)
+    drain.cut_start()
+    await asyncio.sleep(0)
+
+
+async def test_a_start_that_runs_out_of_time_by_itself_says_so() -> None:
+    with pytest.raises(TimeoutError):
+        async with Drain(60.0).starting(), asyncio.timeout(0):
+            await asyncio.sleep(60)

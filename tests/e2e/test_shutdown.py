@@ -2,7 +2,9 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.fixtures.server import TINY, Server, running_server, tiny_model
+from tests.fixtures.server import TINY, Server, running_server, starting_server, tiny_model
 
 pytestmark = pytest.mark.engine
 
@@ -22,6 +24,8 @@ LONG_STREAM = {
     "stream": True,
 }
 SHARED_MEMORY = Path("/dev/shm")
+SPAWNED = "multiprocessing.spawn"
+AT_ONCE_SECONDS = 5.0
 
 
 def events(lines: Iterator[str]) -> list[tuple[str, Any]]:
@@ -85,3 +89,30 @@ def test_sigterm_ends_a_stream_properly_and_leaves_nothing(
             assert name == "error"
             assert payload["error"]["type"] == "internal_server_error"
         assert_nothing_is_left(server, children, before)
+
+
+def test_sigterm_before_the_start_is_over_ends_it_at_once_and_leaves_nothing(
+    tmp_path: Path, tiny_llama_directory: Path
+) -> None:
+    before = shared_memory()
+    with starting_server([tiny_model(tiny_llama_directory)], tmp_path) as server:
+        children = with_an_engine(server)
+
+        told = time.monotonic()
+        server.process.terminate()
+
+        assert_nothing_is_left(server, children, before)
+        assert time.monotonic() - told < AT_ONCE_SECONDS
+        assert "not started" in server.log.read_text()
+
+
+def with_an_engine(server: Server) -> list[psutil.Process]:
+    """Wait until an engine is being started, and return all processes of the server's."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(server.pid).children(recursive=True)
+        with suppress(psutil.NoSuchProcess):
+            if any(SPAWNED in " ".join(child.cmdline()) for child in children):
+                return children
+        time.sleep(0.05)
+    pytest.fail(f"no engine was started:\n{server.log.read_text(errors='replace')[-4000:]}")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from adapters_registry.testing import until
@@ -53,3 +54,28 @@ async def test_without_a_notice_a_stop_begins_at_once() -> None:
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+async def test_a_start_that_is_not_over_ends_with_the_first_signal() -> None:
+    drain, begun, has_ended = Drain(60.0), asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def never_started(app: Starlette) -> AsyncIterator[None]:
+        try:
+            async with drain.starting():
+                begun.set()
+                await asyncio.Event().wait()
+        finally:
+            has_ended.set()
+        yield
+
+    config = uvicorn.Config(Starlette(lifespan=never_started), log_config=None)
+    server = DrainingServer(config, drain, 60.0)
+    with bound("127.0.0.1", free_port()) as listener:
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await begun.wait()
+        server.should_exit = True
+        async with asyncio.timeout(5):
+            await task
+    assert has_ended.is_set()
+    assert not server.started

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,12 @@ Moment = Callable[[], set[Any]]
 
 
 def _own_processes(*, recursive: bool = False) -> set[psutil.Process]:
-    children = psutil.Process().children(recursive=recursive)
-    return {child for child in children if "resource_tracker" not in " ".join(child.cmdline())}
+    processes = set()
+    for child in psutil.Process().children(recursive=recursive):
+        with suppress(psutil.NoSuchProcess):  # it has ended since, if only to be a zombie
+            if "resource_tracker" not in " ".join(child.cmdline()):
+                processes.add(child)
+    return processes
 
 
 def _own_children(*, recursive: bool = False) -> set[int]:
