@@ -21,7 +21,8 @@ REQUEST_SECONDS = 120.0
 class Load:
     """What is asked of whom: by so many clients, of these models in turn.
 
-    `pid` is the process that answers HTTP.
+    `pid` is the process that answers HTTP. An answer has `tokens` on average, half as many more or
+    fewer: clients whose answers are all of one length march in step.
     """
 
     url: str
@@ -131,7 +132,7 @@ def _question(load: Load, model: str, draw: random.Random) -> dict[str, object]:
     return {
         "model": model,
         "messages": [{"role": "user", "content": f"{draw.random()} {text}?"}],
-        "max_completion_tokens": load.tokens,
+        "max_completion_tokens": draw.randint(load.tokens // 2, load.tokens * 3 // 2),
         "temperature": 0,
         "stream": load.is_streamed,
     }

@@ -103,7 +103,7 @@ class Turn:
 
 def measure(scale: Scale, room: Path, report: Report) -> None:
     """Run all cases, and put what was found into the report."""
-    table = Table(f"{scale.model}, {TOKENS} tokens an answer", COLUMNS)
+    table = Table(f"{scale.model}, {TOKENS} tokens an answer on average", COLUMNS)
     report.tables.append(table)
     spec = scale.spec
     with ExitStack() as stack:
