@@ -63,15 +63,14 @@ def test_an_instruction_changes_the_scores(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("model", [LLM_RERANKER, CROSS_ENCODER])
-def test_equal_documents_keep_their_order_and_have_one_score(
-    http: httpx.Client, model: str
-) -> None:
+def test_equal_documents_are_all_answered_and_score_alike(http: httpx.Client, model: str) -> None:
     results = rerank(http, model=model, docs=["b", "a", "b", "a"]).json()["results"]
 
-    assert len({each["score"] for each in results if each["doc"] == "a"}) == 1
-    assert [each["score"] for each in results] == sorted(
-        (each["score"] for each in results), reverse=True
-    )
+    assert sorted(each["doc"] for each in results) == ["a", "a", "b", "b"]
+    for doc in "ab":
+        first, second = (each["score"] for each in results if each["doc"] == doc)
+        # The engine may run the two in different batches, whose last bits differ.
+        assert first == pytest.approx(second, rel=1e-5)
 
 
 def test_a_cross_encoder_takes_no_instruction(http: httpx.Client) -> None:
