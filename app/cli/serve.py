@@ -7,6 +7,7 @@ import time
 import structlog
 import typer
 import uvicorn
+from starlette.types import ASGIApp
 
 from app.catalog import CatalogError, load_catalog
 from app.cli.environment import read_settings
@@ -16,6 +17,7 @@ from app.drain import Drain
 from app.main import create_app
 from app.observability.logs import configure_logs
 from app.pools.directory import PoolsError, check_pools
+from app.settings import ServerSettings
 
 CANCEL_AFTER_DRAIN_SECONDS = 5.0
 LOOK_SECONDS = 0.1
@@ -67,8 +69,24 @@ class DrainingServer(uvicorn.Server):
         """Tell whether balancers have had the time; a second signal gives them no more."""
         if not self._drain.is_announced:
             self._drain.announce()
+            # Soon part of every answer: a kept connection ends here, not under its next request.
+            self.config.encoded_headers.append((b"connection", b"close"))
             self._stops_at = time.monotonic() + self._notice_seconds
         return self.force_exit or time.monotonic() >= self._stops_at
+
+
+def make_server(app: ASGIApp, settings: ServerSettings, drain: Drain) -> DrainingServer:
+    """Make the server of an application, which listens nowhere yet."""
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=int(settings.drain_seconds + CANCEL_AFTER_DRAIN_SECONDS),
+    )
+    return DrainingServer(config, drain, settings.notice_seconds)
 
 
 def serve() -> None:
@@ -83,15 +101,8 @@ def serve() -> None:
         raise typer.Exit(2) from error
     configure_logs(settings.log_format, settings.log_level)
     drain = Drain(settings.server.drain_seconds)
-    config = uvicorn.Config(
-        create_app(settings, catalog, drain),
-        http=BoundedHttpProtocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.server.drain_seconds + CANCEL_AFTER_DRAIN_SECONDS),
-    )
-    server = DrainingServer(config, drain, settings.server.notice_seconds)
+    app = create_app(settings, catalog, drain)
+    server = make_server(app, settings.server, drain)
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(3)

@@ -18,6 +18,12 @@ class ServerSettings(Group):
         ge=0,
         description="How long requests are taken in before that, with `/health/ready` failing.",
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        description="How long an idle connection stays open: longer than clients and balancers "
+        "keep theirs, or they send requests into connections that are being closed.",
+    )
 
 
 class AuthSettings(Group):
