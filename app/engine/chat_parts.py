@@ -9,6 +9,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from app.catalog import ModelSpec
 from app.engine.base import EngineStartError, ModelCard
 from app.engine.control_tokens import ControlTokens
+from app.engine.prompt_renderer import PromptRenderer
 from app.engine.vllm_start import Running, card
 
 
@@ -44,7 +45,7 @@ def _renderer(spec: ModelSpec, llm: AsyncLLM) -> OnlineRenderer:
     template = spec.chat.template
     renderer = OnlineRenderer(
         model_config=llm.model_config,
-        renderer=llm.renderer,
+        renderer=PromptRenderer(llm.renderer),
         request_logger=None,
         chat_template=None if template is None else template.read_text(),
         chat_template_content_format="auto",
